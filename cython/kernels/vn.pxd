@@ -1,0 +1,147 @@
+"""The C kernels in cython/kernels: what each does stands in its header."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from dpdk.mbuf cimport rte_mbuf, rte_mempool
+
+cdef extern from "vn_account.h" nogil:
+    enum:
+        VN_DROP_TX_FULL
+        VN_DROP_RUNT
+        VN_DROP_FREED
+        VN_DROP_COLLECTED
+        VN_DROP_CLOSED
+        VN_DROP_NO_MBUF
+        VN_DROP_MAX
+    struct vn_drop_name:
+        const char *name
+        const char *meaning
+    const vn_drop_name vn_drop_table[]
+    struct vn_account:
+        uint64_t rx_packets
+        uint64_t rx_bytes
+        uint64_t tx_packets
+        uint64_t tx_bytes
+        uint64_t generated
+        uint64_t copies
+        uint64_t retries
+        uint64_t drops[]
+    int vn_forked
+
+cdef extern from "vn_port.h" nogil:
+    enum vn_tx_policy:
+        VN_TX_RETRY
+        VN_TX_DROP
+        VN_TX_KEEP
+    enum:
+        VN_TXF_RX_ONLY
+        VN_TXF_DIRECT
+        VN_TXF_SHARED
+        VN_TXF_VLAN4
+    enum:
+        VN_FOREIGN
+    struct vn_rxq:
+        uint16_t port_id
+        uint16_t queue_id
+        uint16_t finite
+        uint16_t exhausted
+        uint64_t records
+        uint64_t nombuf
+        uint64_t lost
+        const uint64_t *cut
+        uint64_t n_cut
+        vn_account count
+    struct vn_txq:
+        uint16_t port_id
+        uint16_t queue_id
+        uint16_t flags
+        uint16_t max_segs
+        uint32_t max_len
+        uint16_t stuck
+        uint64_t retry_cycles
+        rte_mempool *copy_pool
+        vn_account count
+    struct vn_sizes:
+        uint64_t bytes
+    uint16_t vn_rx(vn_rxq *q, rte_mbuf **pkts, uint16_t n)
+    void vn_rx_bytes(vn_rxq *q, uint64_t n)
+    vn_sizes vn_sizes_of(rte_mbuf **pkts, uint16_t n)
+    uint16_t vn_tx_sized(vn_txq *q, rte_mbuf **pkts, uint16_t n, vn_sizes s, vn_tx_policy policy)
+    uint16_t vn_tx(vn_txq *q, rte_mbuf **pkts, uint16_t n, vn_tx_policy policy)
+    void vn_drop(vn_account *a, rte_mbuf **pkts, uint16_t n, int reason)
+
+cdef extern from "vn_bridge.h" nogil:
+    enum:
+        VN_MAX_PORTS
+    struct vn_bridge:
+        uint64_t learned
+        uint64_t moved
+        uint64_t aged
+        uint64_t full
+    vn_bridge *vn_bridge_create(const char *name, uint32_t stations, double age_s, int socket)
+    void vn_bridge_free(vn_bridge *b)
+    uint32_t vn_bridge_stations(const vn_bridge *b)
+    uint32_t vn_bridge_dump(const vn_bridge *b, uint64_t *mac, uint8_t *port, double *age_s,
+                            uint32_t max)
+
+cdef extern from "vn_forward.h" nogil:
+    enum:
+        VN_MAX_BURST
+    struct vn_lane:
+        vn_rxq *rxq
+        vn_txq *txq
+        uint8_t port
+        bint mac_updating
+        uint8_t macs[12]
+    struct vn_forward:
+        int stop
+        int64_t budget
+        vn_bridge *bridge
+        rte_mempool *copy_pool
+        vn_tx_policy policy
+        uint16_t burst
+    struct vn_worker:
+        vn_forward *shared
+        vn_lane *lanes
+        uint16_t n_lanes
+        uint16_t n_ports
+        bint sweeps
+        vn_txq **txqs
+        uint8_t *tx_ports
+        uint16_t n_tx_ports
+        uint64_t passes
+        uint64_t busy_passes
+        vn_account count
+    int vn_forward_loop(void *arg)
+
+cdef extern from "vn_rewrite.h" nogil:
+    bint vn_writable(const rte_mbuf *m)
+    int vn_unshare(rte_mempool *pool, rte_mbuf **pkt)
+    uint16_t vn_swap_macs(rte_mempool *pool, rte_mbuf **pkts, uint16_t n)
+    uint16_t vn_set_macs(rte_mempool *pool, rte_mbuf **pkts, uint16_t n, const uint8_t *macs,
+                         int which)
+
+cdef extern from "vn_memory.h" nogil:
+    void *vn_thp_map(size_t bytes)
+    void vn_thp_unmap(void *va, size_t bytes)
+    size_t vn_thp_huge_bytes(const void *va, size_t bytes)
+    int vn_hugepages_probe(size_t pages, size_t page_bytes)
+
+cdef extern from "vn_log.h" nogil:
+    int vn_log_open(int fd)
+    uint64_t vn_log_lost()
+
+cdef extern from "vn_capture.h" nogil:
+    struct vn_capture:
+        int linktype
+        int swapped
+        int snaplen
+        uint64_t records
+        uint64_t bytes
+        uint32_t max_caplen
+        uint64_t *cut
+        uint64_t n_cut
+        int damaged
+        char error[256]
+    int vn_capture_scan(const char *path, vn_capture *c)
+    void vn_capture_free(vn_capture *c)
+    const char *vn_capture_linktype_name(int linktype)

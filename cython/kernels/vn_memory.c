@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#define _GNU_SOURCE
+#include "vn_memory.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+
+void *
+vn_thp_map(size_t bytes)
+{
+	size_t span = bytes + VN_HUGE_2M;
+	uintptr_t raw, va;
+	void *p;
+
+	p = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		 -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	raw = (uintptr_t)p;
+	va = (raw + VN_HUGE_2M - 1) & ~(uintptr_t)(VN_HUGE_2M - 1);
+	if (va > raw)
+		munmap(p, va - raw);
+	if (raw + span > va + bytes)
+		munmap((void *)(va + bytes), raw + span - (va + bytes));
+	p = (void *)va;
+	madvise(p, bytes, MADV_HUGEPAGE);
+	/* Populated by the kernel, a shortage is an error here and not a SIGBUS or the OOM killer
+	 * later; kernels before 5.14 lack the advice and fault the pages in on use. */
+	if (madvise(p, bytes, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+		int err = errno;
+
+		munmap(p, bytes);
+		errno = err == EFAULT ? ENOMEM : err;
+		return NULL;
+	}
+	madvise(p, bytes, MADV_COLLAPSE);
+	return p;
+}
+
+void
+vn_thp_unmap(void *va, size_t bytes)
+{
+	munmap(va, bytes);
+}
+
+size_t
+vn_thp_huge_bytes(const void *va, size_t bytes)
+{
+	uintptr_t from = (uintptr_t)va, to = from + bytes;
+	unsigned long lo, hi, kb;
+	size_t total = 0;
+	char line[512];
+	int inside = 0;
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	if (f == NULL)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &lo, &hi) == 2 && strchr(line, '-') < strchr(line, ' '))
+			inside = lo < to && hi > from;
+		else if (inside && sscanf(line, "AnonHugePages: %lu kB", &kb) == 1)
+			total += (size_t)kb << 10;
+	}
+	fclose(f);
+	/* A neighbouring mapping may have been merged into ours. */
+	return total > bytes ? bytes : total;
+}
+
+int
+vn_hugepages_probe(size_t pages, size_t page_bytes)
+{
+	int shift = __builtin_ctzl(page_bytes);
+	void *p = mmap(NULL, pages * page_bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (shift << MAP_HUGE_SHIFT), -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	munmap(p, pages * page_bytes);
+	return 0;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The two calls that every packet passes, from Python's Port.rx/tx and from the lcore loops
+ * alike: vn_rx() and vn_tx() over one queue each. What they add to rte_eth_rx_burst and
+ * rte_eth_tx_burst is what makes the accounting hold: they count, they name each drop, they
+ * never send a frame that the port would cut or garble, and they bound their retries.
+ */
+#ifndef VN_PORT_H
+#define VN_PORT_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+#include <rte_spinlock.h>
+
+#include "vn_account.h"
+
+/* What to do with packets that the port did not take. */
+enum vn_tx_policy {
+	VN_TX_RETRY, /* try again for at most retry_cycles, then drop (tx_full) */
+	VN_TX_DROP,  /* drop at once (tx_full), as DPDK's l2fwd does */
+	VN_TX_KEEP,  /* leave them with the caller */
+};
+
+enum vn_tx_flags {
+	VN_TXF_RX_ONLY = 1 << 0, /* nothing leaves this port: drop by name */
+	VN_TXF_DIRECT = 1 << 1,	 /* the PMD reads one direct segment only: linearize the rest */
+	VN_TXF_SHARED = 1 << 2,	 /* several lcores send on this queue: take the lock */
+	VN_TXF_VLAN4 = 1 << 3,	 /* a frame tagged 0x8100 may be 4 bytes longer than max_len */
+};
+
+struct vn_rxq {
+	uint16_t port_id;
+	uint16_t queue_id;
+	uint16_t finite;	      /* reads a trace that ends */
+	volatile uint16_t exhausted;  /* ... and has ended */
+	uint16_t zero_polls;	      /* rx calls without a packet, in a row (finite ports) */
+	uint64_t records;	      /* records of the trace */
+	uint64_t nombuf;	      /* rx_nombuf at the last empty poll */
+	uint64_t lost;		      /* records that the PMD read and lost: no mbuf */
+	const uint64_t *cut;	      /* ascending record numbers to drop as capture_cut */
+	uint64_t n_cut, next_cut;
+	struct vn_account count;
+} VN_CACHE_ALIGNED;
+
+struct vn_txq {
+	uint16_t port_id;
+	uint16_t queue_id;
+	uint16_t flags;
+	uint16_t max_segs;
+	uint32_t max_len;      /* longest frame, without FCS, that leaves whole */
+	uint16_t stuck;	       /* took nothing last time: no retries until it takes again */
+	uint64_t retry_cycles; /* TSC cycles that one burst may be retried */
+	struct rte_mempool *copy_pool;
+	rte_spinlock_t lock;
+	struct vn_account count;
+} VN_CACHE_ALIGNED;
+
+/* An empty poll of a trace: has it ended? Cold path of vn_rx(). */
+VN_EXPORT void vn_rx_empty(struct vn_rxq *q);
+/* Drops the records that the capture holds in part. Returns the packets left. */
+VN_EXPORT uint16_t vn_rx_drop_cut(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n);
+
+/* Receives up to n packets into pkts. The caller owns what it gets. */
+static inline uint16_t
+vn_rx(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t got = rte_eth_rx_burst(q->port_id, q->queue_id, pkts, n);
+
+	if (got == 0) {
+		if (unlikely(q->finite))
+			vn_rx_empty(q);
+		return 0;
+	}
+	q->count.rx_packets += got;
+	if (unlikely(q->finite)) {
+		q->zero_polls = 0;
+		if (unlikely(q->n_cut))
+			got = vn_rx_drop_cut(q, pkts, got);
+		if (q->count.rx_packets + q->lost >= q->records)
+			q->exhausted = 1;
+	}
+	return got;
+}
+
+/* Sum of pkt_len, and the largest pkt_len, and whether a burst is out of the ordinary: what vn_tx() must know. */
+struct vn_sizes {
+	uint64_t bytes;
+	uint32_t max_len;
+	uint32_t odd; /* not 0: some packet has several segments, foreign data, or no header */
+};
+
+#define VN_FOREIGN (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)
+
+static inline void
+vn_sizes_add(struct vn_sizes *s, const struct rte_mbuf *m)
+{
+	uint32_t len = m->pkt_len;
+
+	s->bytes += len;
+	s->max_len = len > s->max_len ? len : s->max_len;
+	s->odd |= (m->nb_segs - 1) | ((m->ol_flags & VN_FOREIGN) != 0) |
+		  (len < RTE_ETHER_HDR_LEN);
+}
+
+static inline struct vn_sizes
+vn_sizes_of(struct rte_mbuf *const *pkts, uint16_t n)
+{
+	struct vn_sizes s = {0, 0, 0};
+
+	for (uint16_t i = 0; i < n; i++)
+		vn_sizes_add(&s, pkts[i]);
+	return s;
+}
+
+/* The part of vn_tx() that a well-behaved burst on a port with room never reaches. */
+VN_EXPORT uint16_t vn_tx_slow(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n,
+			      struct vn_sizes s, enum vn_tx_policy policy);
+/* Frees n packets and counts them under `reason`. */
+VN_EXPORT void vn_drop(struct vn_account *a, struct rte_mbuf **pkts, uint16_t n,
+		       enum vn_drop reason);
+
+/* Sends n packets whose sizes are s. Returns how many are left with the caller, moved to
+ * pkts[0..left); always 0 unless policy is VN_TX_KEEP. */
+static inline uint16_t
+vn_tx_sized(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n, struct vn_sizes s,
+	    enum vn_tx_policy policy)
+{
+	uint16_t sent;
+
+	if (unlikely((q->flags & ~VN_TXF_VLAN4) || s.max_len > q->max_len || s.odd))
+		return vn_tx_slow(q, pkts, n, s, policy);
+	sent = rte_eth_tx_burst(q->port_id, q->queue_id, pkts, n);
+	if (likely(sent == n)) {
+		q->stuck = 0;
+		q->count.tx_packets += n;
+		q->count.tx_bytes += s.bytes;
+		return 0;
+	}
+	if (sent) {
+		struct vn_sizes rest = vn_sizes_of(pkts + sent, n - sent);
+
+		q->stuck = 0;
+		q->count.tx_packets += sent;
+		q->count.tx_bytes += s.bytes - rest.bytes;
+		s = rest;
+		memmove(pkts, pkts + sent, (n - sent) * sizeof(*pkts));
+		n -= sent;
+	}
+	return vn_tx_slow(q, pkts, n, s, policy);
+}
+
+static inline uint16_t
+vn_tx(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n, enum vn_tx_policy policy)
+{
+	return vn_tx_sized(q, pkts, n, vn_sizes_of(pkts, n), policy);
+}
+
+/* Received bytes are counted by the caller, which reads the lengths anyway. */
+static inline void
+vn_rx_bytes(struct vn_rxq *q, uint64_t bytes)
+{
+	q->count.rx_bytes += bytes;
+}
+
+#endif

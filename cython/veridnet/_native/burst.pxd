@@ -1,0 +1,25 @@
+from libc.stdint cimport uint16_t, uint32_t
+from dpdk.mbuf cimport rte_mbuf
+from kernels.vn cimport vn_account, vn_sizes
+from veridnet._native.memory cimport Mempool
+
+
+cdef class Burst:
+    cdef rte_mbuf **pkts
+    cdef uint16_t n
+    cdef readonly uint16_t capacity
+    cdef bint sized               # `sizes` describes pkts[0:n]
+    cdef bint busy                # a call without the GIL is at work on it
+    cdef vn_sizes sizes
+    cdef uint32_t generation      # counts the bursts that were held; views belong to one
+    cdef uint32_t n_views         # live views of this generation
+    cdef uint16_t *slot_views     # ... by packet
+    cdef object __weakref__
+    cdef rte_mbuf *packet(self, Py_ssize_t i) except NULL
+    cdef int check_idle(self) except -1
+    cdef int check_movable(self, str what) except -1
+    cdef void forget(self) noexcept
+    cdef void drop(self, int reason) noexcept
+
+
+cdef vn_account account

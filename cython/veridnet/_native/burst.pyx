@@ -1,0 +1,418 @@
+"""A burst of packets, and who owns them.
+
+A Burst owns its mbufs from the moment they are received (or made) until they are sent or freed.
+Views of packet bytes hold a reference of their own, so that they never dangle.
+"""
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import weakref
+
+import numpy as np
+
+from dpdk.mbuf cimport (
+    rte_mbuf, rte_mbuf_refcnt_read, rte_mbuf_refcnt_update, rte_mempool, rte_pktmbuf_alloc,
+    rte_pktmbuf_free, rte_pktmbuf_free_bulk, rte_pktmbuf_free_seg, rte_pktmbuf_tailroom,
+)
+from kernels cimport vn
+from veridnet._native.errors cimport check_process
+from veridnet._native.memory cimport Mempool, mbuf_returned
+
+from veridnet.errors import BurstError, ClosedError, PoolError, StateError, ViewError
+
+# What the program itself made and freed, outside every port's queue.
+memset(&account, 0, sizeof(account))
+
+cdef object _bursts = weakref.WeakSet()
+cdef Mempool _default_pool = None
+
+
+def set_default_pool(Mempool pool) -> None:
+    """The pool of Burst.from_bytes; None for none."""
+    global _default_pool
+    _default_pool = pool
+
+
+def account_read() -> dict:
+    """Packets that the program made (generated, copies) and ended (drops by reason)."""
+    return account_dict(&account)
+
+
+def account_reset() -> None:
+    """Sets the program's own counters to zero."""
+    memset(&account, 0, sizeof(account))
+
+
+cdef dict account_dict(const vn.vn_account *a):
+    return {
+        "rx_packets": a.rx_packets, "rx_bytes": a.rx_bytes,
+        "tx_packets": a.tx_packets, "tx_bytes": a.tx_bytes,
+        "generated": a.generated, "copies": a.copies, "retries": a.retries,
+        "drops": {
+            vn.vn_drop_table[i].name.decode(): a.drops[i]
+            for i in range(vn.VN_DROP_MAX) if a.drops[i]
+        },
+    }
+
+
+def held() -> int:
+    """Packets that all live bursts of this process hold."""
+    return sum(len(b) for b in list(_bursts))
+
+
+def close_all() -> int:
+    """Frees what every live burst holds, counted as drops "closed"; returns how many."""
+    cdef int total = 0
+    cdef Burst burst
+    for b in list(_bursts):
+        burst = b
+        total += burst.n
+        burst.drop(vn.VN_DROP_CLOSED)
+    return total
+
+
+cdef class PacketView:
+    """The bytes of one mbuf segment, for the buffer protocol. Holds an mbuf reference."""
+
+    cdef rte_mbuf *ptr
+    cdef Burst burst
+    cdef uint32_t generation
+    cdef uint16_t slot
+    cdef bint readonly
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        check_process()
+        PyBuffer_FillInfo(buffer, self, mtod(self.ptr),
+                          self.ptr.data_len, self.readonly, flags)
+
+    def __dealloc__(self):
+        if self.ptr == NULL or vn.vn_forked:
+            return
+        if self.burst.generation == self.generation:
+            self.burst.n_views -= 1
+            self.burst.slot_views[self.slot] -= 1
+        rte_pktmbuf_free_seg(self.ptr)
+        mbuf_returned()
+
+
+cdef class Burst:
+    """Up to `capacity` packets, received or sent in one call.
+
+    Parameters
+    ----------
+    capacity
+        The most packets that it can hold (1 to 65535); ``port.rx`` asks for that many. 32 is
+        DPDK's habit, 256 amortizes Python's call cost.
+
+    A burst owns its packets: ``port.rx`` fills an empty one (and refuses one that holds packets),
+    ``port.tx`` empties it, ``clear`` frees them (counted as drops "freed"). A burst that is
+    garbage-collected with packets frees them ("collected").
+
+    ``burst[i]`` and `view` give packet bytes without a copy. While such a view lives, its packet
+    is neither freed nor sent: ``tx`` raises ViewError before anything is sent.
+    """
+
+    def __cinit__(self, unsigned int capacity=256):
+        if not 1 <= capacity <= 65535:
+            raise ValueError(f"capacity must be from 1 to 65535, not {capacity}")
+        self.pkts = <rte_mbuf **>calloc(capacity, sizeof(rte_mbuf *))
+        self.slot_views = <uint16_t *>calloc(capacity, sizeof(uint16_t))
+        if self.pkts == NULL or self.slot_views == NULL:
+            raise MemoryError
+        self.capacity = capacity
+
+    def __init__(self, unsigned int capacity=256):
+        _bursts.add(self)
+
+    def __dealloc__(self):
+        if self.pkts != NULL:
+            if self.n and not vn.vn_forked:
+                self.drop(vn.VN_DROP_COLLECTED)
+            free(self.pkts)
+        free(self.slot_views)
+
+    def __reduce__(self):
+        raise TypeError("a Burst holds mbufs of this process and cannot be pickled")
+
+    # -- inside -------------------------------------------------------------------------------
+
+    cdef rte_mbuf *packet(self, Py_ssize_t i) except NULL:
+        self.check_idle()
+        if i < 0:
+            i += self.n
+        if not 0 <= i < self.n:
+            raise IndexError(f"packet {i} of a burst of {self.n}")
+        return self.pkts[i]
+
+    cdef int check_idle(self) except -1:
+        check_process()
+        if self.busy:
+            raise StateError("another thread is sending this burst")
+        return 0
+
+    cdef int check_movable(self, str what) except -1:
+        self.check_idle()
+        if self.n_views:
+            raise ViewError(
+                f"cannot {what}: {self.n_views} view(s) of the burst's packets are alive",
+                hint="delete the views (and arrays made of them) first, or copy with to_bytes()",
+            )
+        return 0
+
+    cdef void forget(self) noexcept:
+        """The packets are gone; views that live on no longer belong to this burst."""
+        self.n = 0
+        self.sized = False
+        self.generation += 1
+        if self.n_views:
+            self.n_views = 0
+            memset(self.slot_views, 0, self.capacity * sizeof(uint16_t))
+
+    cdef void drop(self, int reason) noexcept:
+        if self.n:
+            vn.vn_drop(&account, self.pkts, self.n, reason)
+        self.forget()
+
+    # -- for users ----------------------------------------------------------------------------
+
+    @staticmethod
+    def from_bytes(packets, Mempool pool=None, unsigned int capacity=0) -> Burst:
+        """A burst of new packets with the given bytes (counted as generated).
+
+        Parameters
+        ----------
+        packets
+            Frames without FCS: bytes, or anything that ``bytes()`` takes (scapy packets too).
+            A frame longer than the pool's data room becomes several segments.
+        pool
+            Where the mbufs come from; the runtime's default pool if not given.
+        capacity
+            Of the burst; the number of packets if not given.
+
+        Raises PoolError when the pool has too few free mbufs; then nothing is made.
+        """
+        cdef Burst burst
+        cdef rte_mempool *mp
+        cdef rte_mbuf *head
+        cdef bytes raw
+        cdef const char *data
+        cdef Py_ssize_t size
+        frames = [p if isinstance(p, bytes) else bytes(p) for p in packets]
+        if pool is None:
+            pool = _default_pool
+        if pool is None:
+            raise ClosedError("no runtime is open, so there is no default pool",
+                              hint="use it inside `with veridnet.Runtime():`")
+        mp = pool.check()
+        burst = Burst(max(1, capacity, len(frames)))
+        for raw in frames:
+            data = PyBytes_AS_STRING(raw)
+            size = len(raw)
+            if not 1 <= size <= 65535:
+                raise ValueError(f"a frame has from 1 to 65535 bytes, not {size}")
+            head = make_packet(mp, data, <uint32_t>size)
+            if head == NULL:
+                rte_pktmbuf_free_bulk(burst.pkts, burst.n)
+                burst.forget()
+                raise PoolError(f"pool {pool.name} has no free mbuf",
+                                hint="a larger pool: Runtime(mbufs=...)")
+            burst.pkts[burst.n] = head
+            burst.n += 1
+        account.generated += burst.n
+        return burst
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __bool__(self) -> bool:
+        return self.n != 0
+
+    def __getitem__(self, Py_ssize_t i) -> memoryview:
+        return self.view(i)
+
+    def __iter__(self):
+        return (self.view(i) for i in range(self.n))
+
+    def __repr__(self) -> str:
+        return f"<Burst of {self.n} packets, capacity {self.capacity}>"
+
+    @property
+    def lengths(self):
+        """Frame lengths in bytes, without FCS: a new uint32 array of shape (len(burst),)."""
+        cdef uint32_t[::1] out
+        cdef uint16_t i
+        self.check_idle()
+        result = np.empty(self.n, np.uint32)
+        if self.n:
+            out = result
+            for i in range(self.n):
+                out[i] = self.pkts[i].pkt_len
+        return result
+
+    @property
+    def views(self) -> int:
+        """Live views of the packets that the burst holds now."""
+        return self.n_views
+
+    def segments(self, Py_ssize_t i) -> int:
+        """How many mbuf segments packet i consists of."""
+        return self.packet(i).nb_segs
+
+    def view(self, Py_ssize_t i, *, bint writable=False, unsigned int segment=0) -> memoryview:
+        """The bytes of one segment of packet i, without a copy.
+
+        The view (and any array made of it) holds the mbuf: while it lives, ``tx`` and ``clear``
+        neither send nor free the packet. A packet of several segments has a view for each.
+
+        ``writable=True`` gives a view that can be written. A packet that others share (a clone,
+        external data, a reference elsewhere) is first replaced by a copy of its own, from its
+        own pool; PoolError if that is empty.
+        """
+        cdef rte_mbuf *m = self.packet(i)
+        cdef rte_mbuf *seg
+        cdef PacketView v
+        cdef unsigned int k
+        if i < 0:
+            i += self.n
+        if segment >= m.nb_segs:
+            raise IndexError(f"segment {segment} of a packet of {m.nb_segs}")
+        if writable and (m.ol_flags & vn.VN_FOREIGN or shared(m, self.slot_views[i])):
+            if self.slot_views[i]:
+                raise ViewError("the packet is shared and has live views: it cannot be copied",
+                                hint="make the writable view first")
+            if vn.vn_unshare(NULL, &self.pkts[i]) != 0:
+                raise PoolError("no free mbuf for a copy of a shared packet")
+            self.sized = False
+            m = self.pkts[i]
+            if segment >= m.nb_segs:
+                raise IndexError(f"segment {segment} of a packet of {m.nb_segs}")
+        seg = m
+        for k in range(segment):
+            seg = seg.next
+        v = PacketView.__new__(PacketView)
+        v.burst = self
+        v.generation = self.generation
+        v.slot = <uint16_t>i
+        v.readonly = not writable
+        rte_mbuf_refcnt_update(seg, 1)
+        v.ptr = seg
+        self.n_views += 1
+        self.slot_views[i] += 1
+        return memoryview(v)
+
+    def to_bytes(self, Py_ssize_t i) -> bytes:
+        """A copy of packet i, all segments, without FCS."""
+        cdef rte_mbuf *seg = self.packet(i)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, seg.pkt_len)
+        cdef char *p = PyBytes_AS_STRING(out)
+        while seg != NULL:
+            memcpy(p, mtod(seg), seg.data_len)
+            p += seg.data_len
+            seg = seg.next
+        return out
+
+    def to_scapy(self, Py_ssize_t i):
+        """Packet i as a scapy ``Ether`` packet: a copy. Needs scapy."""
+        from scapy.layers.l2 import Ether
+        return Ether(self.to_bytes(i))
+
+    def clear(self) -> int:
+        """Frees the packets, counted as drops "freed". Returns how many.
+
+        The bytes under a live view stay until the view is gone.
+        """
+        cdef int n
+        self.check_idle()
+        n = self.n
+        self.drop(vn.VN_DROP_FREED)
+        return n
+
+    def swap_macs(self) -> None:
+        """Exchanges source and destination MAC address of every packet, in place.
+
+        A shared packet is copied first; a packet under 14 bytes stays as it is.
+        """
+        cdef uint16_t done
+        self.check_movable("write")
+        done = vn.vn_swap_macs(NULL, self.pkts, self.n)
+        if done != self.n:
+            self.sized = False
+            raise PoolError("no free mbuf for a copy of a shared packet")
+
+    def set_macs(self, dst=None, src=None) -> None:
+        """Sets the destination and/or source MAC address of every packet, in place.
+
+        Each is 6 bytes or text as "02:00:00:00:00:01". A shared packet is copied first; a packet
+        under 14 bytes stays as it is.
+        """
+        cdef uint8_t macs[12]
+        cdef int which = 0
+        cdef bytes raw
+        self.check_movable("write")
+        if dst is not None:
+            raw = mac_bytes(dst)
+            memcpy(macs, PyBytes_AS_STRING(raw), 6)
+            which |= 1
+        if src is not None:
+            raw = mac_bytes(src)
+            memcpy(macs + 6, PyBytes_AS_STRING(raw), 6)
+            which |= 2
+        if which and vn.vn_set_macs(NULL, self.pkts, self.n, macs, which) != self.n:
+            self.sized = False
+            raise PoolError("no free mbuf for a copy of a shared packet")
+
+
+cdef inline char *mtod(const rte_mbuf *m) noexcept nogil:
+    return <char *>m.buf_addr + m.data_off
+
+
+cdef bint shared(rte_mbuf *m, uint16_t own_views) noexcept nogil:
+    """Does anybody but the burst and its own views hold a segment of m?"""
+    cdef uint32_t refs = 0, segs = 0
+    while m != NULL:
+        refs += rte_mbuf_refcnt_read(m)
+        segs += 1
+        m = m.next
+    return refs > segs + own_views
+
+
+cdef rte_mbuf *make_packet(rte_mempool *mp, const char *data, uint32_t size) noexcept nogil:
+    """A packet of `size` bytes, in as many segments as it needs; NULL if the pool is empty."""
+    cdef rte_mbuf *head = rte_pktmbuf_alloc(mp)
+    cdef rte_mbuf *seg = head
+    cdef uint16_t part
+    if head == NULL:
+        return NULL
+    head.pkt_len = size
+    while True:
+        part = <uint16_t>min(size, <uint32_t>rte_pktmbuf_tailroom(seg))
+        memcpy(mtod(seg), data, part)
+        seg.data_len = part
+        data += part
+        size -= part
+        if size == 0:
+            return head
+        seg.next = rte_pktmbuf_alloc(mp)
+        if seg.next == NULL:
+            rte_pktmbuf_free(head)
+            return NULL
+        seg = seg.next
+        head.nb_segs += 1
+
+
+def mac_bytes(mac) -> bytes:
+    """6 bytes of a MAC address given as bytes or text."""
+    if isinstance(mac, str):
+        try:
+            raw = bytes(int(part, 16) for part in mac.replace("-", ":").split(":"))
+        except ValueError:
+            raw = b""
+    else:
+        raw = bytes(mac)
+    if len(raw) != 6:
+        raise ValueError(f"not a MAC address: {mac!r}")
+    return raw

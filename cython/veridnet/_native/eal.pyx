@@ -1,0 +1,107 @@
+"""Start of EAL, devices by hotplug, the log, and the clock.
+
+EAL starts once per process (rte_eal_init answers EALREADY after a failed or ended start), so
+whoever calls `init` has chosen and checked every argument before.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc
+from libc.string cimport strdup
+
+from dpdk cimport eal
+from kernels cimport vn
+from veridnet._native.errors cimport check_process, check_rc
+
+from veridnet.errors import EalError, PortError
+
+_started = False
+
+
+def version() -> str:
+    """DPDK's version, as in ``"DPDK 22.11.11"``."""
+    return eal.rte_version().decode()
+
+
+def tsc_hz() -> int:
+    """Ticks a second of the time-stamp counter; 0 before EAL has started."""
+    return eal.rte_get_tsc_hz()
+
+
+def started() -> bool:
+    """Has EAL started in this process?"""
+    return _started
+
+
+def log_open(int fd) -> None:
+    """Sends DPDK's log to `fd`, the writing end of a non-blocking pipe.
+
+    A record is the level as one digit (1 emergency .. 8 debug), the text, and a newline.
+    """
+    check_rc(vn.vn_log_open(fd), "cannot redirect DPDK's log")
+
+
+def log_lost() -> int:
+    """Log lines that a full pipe has lost."""
+    return vn.vn_log_lost()
+
+
+def log_level(str pattern, int level) -> None:
+    """Sets the level of the log types that match the shell pattern ("" for the global level)."""
+    if pattern:
+        check_rc(eal.rte_log_set_level_pattern(pattern.encode(), level), "cannot set log level")
+    else:
+        eal.rte_log_set_global_level(level)
+
+
+def init(list args) -> None:
+    """Calls rte_eal_init. May be called once per process; the GIL is released meanwhile."""
+    global _started
+    cdef int argc = len(args), rc, err
+    cdef char **argv
+    check_process()
+    if _started:
+        raise EalError("EAL has already started in this process")
+    # DPDK keeps pointers into argv: it lives as long as the process.
+    argv = <char **>calloc(argc + 1, sizeof(char *))
+    if argv == NULL:
+        raise MemoryError
+    for i, arg in enumerate(args):
+        argv[i] = strdup(arg.encode())
+    with nogil:
+        rc = eal.rte_eal_init(argc, argv)
+    if rc < 0:
+        err = eal.rte_errno
+        raise EalError(f"EAL did not start ({eal.rte_strerror(err).decode()})")
+    _started = True
+
+
+def hotplug_add(str bus, str device, str args) -> None:
+    """Makes a device (rte_eal_hotplug_add): bus "vdev" or "pci"."""
+    cdef bytes b = bus.encode(), d = device.encode(), a = args.encode()
+    cdef const char *pb = b
+    cdef const char *pd = d
+    cdef const char *pa = a
+    cdef int rc
+    check_process()
+    eal.rte_errno = 0
+    with nogil:
+        rc = eal.rte_eal_hotplug_add(pb, pd, pa)
+    check_rc(rc, f"DPDK cannot make device {device}", PortError)
+
+
+def hotplug_remove(str bus, str device) -> None:
+    """Removes a device that hotplug_add made."""
+    cdef bytes b = bus.encode(), d = device.encode()
+    cdef const char *pb = b
+    cdef const char *pd = d
+    cdef int rc
+    check_process()
+    eal.rte_errno = 0
+    with nogil:
+        rc = eal.rte_eal_hotplug_remove(pb, pd)
+    check_rc(rc, f"DPDK cannot remove device {device}", PortError)
+
+
+def iova_mode() -> str:
+    """"pa", "va" or "unknown" (rte_eal_iova_mode)."""
+    return {1: "pa", 2: "va"}.get(eal.rte_eal_iova_mode(), "unknown")

@@ -1,0 +1,16 @@
+from dpdk.mbuf cimport rte_mempool
+
+
+cdef class Mempool:
+    cdef rte_mempool *ptr
+    cdef readonly str name
+    cdef readonly str memory
+    cdef readonly int socket
+    cdef readonly unsigned int size
+    cdef readonly unsigned int data_room
+    cdef bint closing
+    cdef rte_mempool *check(self) except NULL
+    cdef void maybe_free(self) noexcept
+
+
+cdef void mbuf_returned() noexcept

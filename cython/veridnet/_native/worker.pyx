@@ -1,0 +1,255 @@
+"""The forwarder's lcore loops: built from Python, run without the GIL."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from dpdk cimport eal
+from kernels cimport vn
+from veridnet._native.errors cimport check_process, check_ptr, check_rc
+from veridnet._native.memory cimport Mempool
+from veridnet._native.port cimport NativePort
+
+from veridnet.errors import ConfigError, DpdkError, PoolError, StateError
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+MAX_PORTS = vn.VN_MAX_PORTS
+MAX_BURST = vn.VN_MAX_BURST
+
+cdef int _serial = 0
+
+
+cdef class Forwarder:
+    """Forwards between ports on worker lcores until stopped, or until its traces have ended.
+
+    Parameters
+    ----------
+    ports
+        The ports, by index.
+    lcores
+        Worker lcores; the receive queues are dealt out to them.
+    destinations
+        For static forwarding: for each port the index of the port that gets its packets, or -1
+        for a port that is not received from. None for a learning bridge.
+    macs
+        For static forwarding: for each port 12 bytes (destination, source) that are written over
+        the addresses of its packets, or None.
+    receive
+        For each port: is it received from?
+    copy_pool
+        Where copies (floods, shared packets to be written) come from.
+    """
+
+    cdef list ports
+    cdef list lcores
+    cdef Mempool copy_pool
+    cdef vn.vn_forward shared
+    cdef vn.vn_worker *workers
+    cdef int n_workers
+    cdef bint is_running
+    cdef readonly bint bridging
+
+    def __cinit__(self, list ports, list lcores, *, list destinations=None, list macs=None,
+                  list receive, Mempool copy_pool not None, int burst=32, int64_t count=-1,
+                  str policy="retry", int stations=8192, double age_s=300.0):
+        global _serial
+        cdef NativePort port, out
+        cdef vn.vn_worker *w
+        cdef vn.vn_lane *lane
+        cdef int i, q, k, n = len(ports), nw = len(lcores)
+        check_process()
+        if not 1 <= n <= vn.VN_MAX_PORTS:
+            raise ConfigError(f"from 1 to {vn.VN_MAX_PORTS} ports, not {n}")
+        if not 1 <= burst <= vn.VN_MAX_BURST:
+            raise ConfigError(f"a burst has from 1 to {vn.VN_MAX_BURST} packets, not {burst}")
+        if policy not in ("retry", "drop"):
+            raise ConfigError(f"a forwarder's tx policy is retry or drop, not {policy!r}")
+        if nw < 1:
+            raise ConfigError("a forwarder needs a worker lcore")
+        for port in ports:
+            port.check()
+        self.ports = list(ports)
+        self.lcores = list(lcores)
+        self.copy_pool = copy_pool
+        self.bridging = destinations is None
+        memset(&self.shared, 0, sizeof(self.shared))
+        self.shared.budget = count
+        self.shared.burst = burst
+        self.shared.policy = vn.VN_TX_RETRY if policy == "retry" else vn.VN_TX_DROP
+        self.shared.copy_pool = copy_pool.check()
+        self.n_workers = nw
+        self.workers = <vn.vn_worker *>aligned_alloc(64, nw * sizeof(vn.vn_worker))
+        if self.workers == NULL:
+            raise MemoryError
+        memset(self.workers, 0, nw * sizeof(vn.vn_worker))
+        if self.bridging:
+            _serial += 1
+            eal.rte_errno = 0
+            self.shared.bridge = vn.vn_bridge_create(f"vn_bridge{_serial}".encode(), stations,
+                                                     age_s, copy_pool.socket)
+            check_ptr(self.shared.bridge, f"no memory for a bridge of {stations} stations",
+                      PoolError)
+        # Queue q of port i goes to worker (i + q) mod n: queues of one port to different
+        # workers, and ports of one queue too.
+        lanes = [[] for _ in range(nw)]
+        for i in range(n):
+            port = ports[i]
+            if receive[i]:
+                for q in range(port.n_rx_queues):
+                    lanes[(i + q) % nw].append((i, q))
+        senders = [set() for _ in range(n)]      # workers that send on each port
+        for k in range(nw):
+            for i, q in lanes[k]:
+                for j in (range(n) if self.bridging else [destinations[i]]):
+                    senders[j].add(k)
+        queue_of = {}
+        for i in range(n):
+            port = ports[i]
+            order = sorted(senders[i])
+            if len(order) > port.n_tx_queues:
+                port.set_tx(shared=True)
+            for at, k in enumerate(order):
+                queue_of[i, k] = at % port.n_tx_queues
+        for k in range(nw):
+            w = &self.workers[k]
+            w.shared = &self.shared
+            w.n_ports = n
+            w.sweeps = self.bridging and k == 0
+            w.n_lanes = len(lanes[k])
+            w.lanes = <vn.vn_lane *>calloc(max(1, w.n_lanes), sizeof(vn.vn_lane))
+            w.txqs = <vn.vn_txq **>calloc(n, sizeof(vn.vn_txq *))
+            w.tx_ports = <uint8_t *>calloc(n, 1)
+            if w.lanes == NULL or w.txqs == NULL or w.tx_ports == NULL:
+                raise MemoryError
+            for at, (i, q) in enumerate(lanes[k]):
+                port = ports[i]
+                lane = &w.lanes[at]
+                lane.rxq = &port.rxqs[q]
+                lane.port = i
+                if not self.bridging:
+                    out = ports[destinations[i]]
+                    lane.txq = &out.txqs[queue_of[destinations[i], k]]
+                    if macs[i] is not None:
+                        lane.mac_updating = True
+                        memcpy(lane.macs, <const char *>macs[i], 12)
+            if self.bridging:
+                for i in range(n):
+                    if (i, k) in queue_of:
+                        port = ports[i]
+                        w.txqs[i] = &port.txqs[queue_of[i, k]]
+                        w.tx_ports[w.n_tx_ports] = i
+                        w.n_tx_ports += 1
+
+    def __dealloc__(self):
+        cdef int k
+        if self.is_running and not vn.vn_forked:
+            # The owner forgot to stop it: the memory below must outlive the loops.
+            self.halt()
+        if self.workers != NULL:
+            for k in range(self.n_workers):
+                free(self.workers[k].lanes)
+                free(self.workers[k].txqs)
+                free(self.workers[k].tx_ports)
+            free(self.workers)
+        if not vn.vn_forked:
+            vn.vn_bridge_free(self.shared.bridge)
+
+    cdef void halt(self) noexcept:
+        cdef int k, lcore
+        self.shared.stop = 1
+        for k in range(self.n_workers):
+            lcore = self.lcores[k]
+            with nogil:
+                eal.rte_eal_wait_lcore(lcore)
+        self.is_running = False
+
+    def start(self) -> None:
+        """Launches the loop on every worker lcore (rte_eal_remote_launch)."""
+        cdef int k, rc
+        cdef NativePort port
+        check_process()
+        if self.is_running:
+            raise StateError("the forwarder is already running")
+        for port in self.ports:
+            port.check_started()
+        for lcore in self.lcores:
+            if eal.rte_eal_get_lcore_state(lcore) != eal.WAIT:
+                raise StateError(f"lcore {lcore} is busy")
+        self.shared.stop = 0
+        self.is_running = True
+        for k in range(self.n_workers):
+            rc = eal.rte_eal_remote_launch(vn.vn_forward_loop, &self.workers[k], self.lcores[k])
+            if rc != 0:
+                self.halt()
+                check_rc(rc, f"lcore {self.lcores[k]} cannot be started", DpdkError)
+        for port in self.ports:
+            port.users += 1
+
+    def stop(self) -> None:
+        """Stops the loops and waits for them: at most one burst each. May be called twice."""
+        cdef NativePort port
+        check_process()
+        if not self.is_running:
+            return
+        self.halt()
+        for port in self.ports:
+            port.users -= 1
+
+    @property
+    def running(self) -> bool:
+        """Has it been started, and not been stopped?"""
+        return self.is_running
+
+    @property
+    def finished(self) -> bool:
+        """Have all its loops come to an end by themselves (their traces ended)?"""
+        return all(eal.rte_eal_get_lcore_state(lcore) == eal.WAIT for lcore in self.lcores)
+
+    @property
+    def budget(self) -> int:
+        """Packets that it may still receive; negative: no limit."""
+        return self.shared.budget
+
+    def passes(self) -> list:
+        """For each worker (passes over its queues, passes that received something)."""
+        return [(self.workers[k].passes, self.workers[k].busy_passes)
+                for k in range(self.n_workers)]
+
+    def counters(self) -> dict:
+        """``copies`` made for floods, and ``drops`` (reason -> packets) that are no port's."""
+        cdef int k, r
+        drops = {}
+        copies = 0
+        for k in range(self.n_workers):
+            copies += self.workers[k].count.copies
+            for r in range(vn.VN_DROP_MAX):
+                if self.workers[k].count.drops[r]:
+                    name = vn.vn_drop_table[r].name.decode()
+                    drops[name] = drops.get(name, 0) + self.workers[k].count.drops[r]
+        return {"copies": copies, "drops": drops}
+
+    def stations(self, int limit=65536) -> list:
+        """The bridge's table: (MAC address, port index, seconds since its last frame) each."""
+        cdef uint64_t[::1] mac
+        cdef uint8_t[::1] port
+        cdef double[::1] age
+        cdef unsigned int n
+        check_process()
+        if self.shared.bridge == NULL:
+            return []
+        mac, port, age = (np.zeros(limit, t) for t in (np.uint64, np.uint8, np.float64))
+        n = vn.vn_bridge_dump(self.shared.bridge, &mac[0], &port[0], &age[0], limit)
+        return [(int(mac[i]).to_bytes(6, "little").hex(":"), int(port[i]), float(age[i]))
+                for i in range(n)]
+
+    def bridge_counters(self) -> dict:
+        """``stations`` known now; ``learned``, ``moved``, ``aged``, ``table_full`` so far."""
+        cdef vn.vn_bridge *b = self.shared.bridge
+        if b == NULL:
+            return {}
+        return {"stations": vn.vn_bridge_stations(b), "learned": b.learned, "moved": b.moved,
+                "aged": b.aged, "table_full": b.full}

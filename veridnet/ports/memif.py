@@ -1,0 +1,52 @@
+"""net_memif: packets between two processes through shared memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from veridnet.errors import ConfigError, PortError
+from veridnet.ports.base import Key, PortKind, PortPlan
+
+
+class Memif(PortKind):
+    name = "memif"
+    driver = "net_memif"
+    summary = "another process (DPDK, VPP) on this machine, through shared memory"
+    keys = (
+        Key("role", str, "which end this is", default="client", choices=("server", "client")),
+        Key("id", int, "number of the interface on its socket", default=0, low=0, high=65535),
+        Key("socket", str, "path of the control socket (at most 107 bytes)",
+            default="/run/memif.sock"),
+        Key("abstract", bool, "an abstract socket instead of a file", default=False,
+            dpdk="socket-abstract"),
+        Key("bsize", int, "bytes of a buffer", default=2048, low=256, high=65535),
+        Key("rsize", int, "log2 of the slots of a ring", default=10, low=4, high=14),
+        Key("zero_copy", bool, "zero copy (client only; needs hugepages)", default=False,
+            dpdk="zero-copy"),
+        Key("secret", str, "password, at most 24 characters"),
+    )  # fmt: skip
+    max_queues = 16
+
+    def fill(self, plan: PortPlan, values: dict[str, Any]) -> None:
+        path = values["socket"]
+        if len(os.fsencode(path)) > 107:
+            raise ConfigError(f"memif: socket={path}: longer than 107 bytes")
+        if not values["abstract"]:
+            folder = os.path.dirname(os.path.abspath(path))
+            if values["role"] == "server" and not os.access(folder, os.W_OK):
+                raise PortError(f"memif: socket={path}: cannot be made in {folder}")
+        plan.devargs = self.devargs(
+            values, "role", "id", "socket", "bsize", "rsize", "mac", "secret"
+        )
+        # The driver's default is an abstract socket: both must be said.
+        plan.devargs["socket-abstract"] = "yes" if values["abstract"] else "no"
+        if values["zero_copy"]:
+            if values["role"] != "client":
+                raise ConfigError("memif: zero_copy=on is for role=client")
+            plan.devargs["zero-copy"] = "yes"
+            plan.needs_hugepages = True
+        plan.mac = None
+        plan.rx_desc = plan.tx_desc = 1 << values["rsize"]
+        plan.max_frame = 65535
+        plan.details["socket"] = path
