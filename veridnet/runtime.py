@@ -340,7 +340,7 @@ class Runtime:
                 mbufs,
                 data_room=data_room,
                 socket=self.reserve(size),
-                cache=256,
+                cache=512,
                 memory=self.memory,
             )
         except PoolError as e:

@@ -62,6 +62,8 @@ cdef extern from "vn_port.h" nogil:
         vn_account count
     struct vn_sizes:
         uint64_t bytes
+        uint64_t odd
+        uint32_t max_len
     uint16_t vn_rx(vn_rxq *q, rte_mbuf **pkts, uint16_t n)
     void vn_rx_bytes(vn_rxq *q, uint64_t n)
     vn_sizes vn_sizes_of(rte_mbuf **pkts, uint16_t n)
@@ -114,11 +116,9 @@ cdef extern from "vn_forward.h" nogil:
     int vn_forward_loop(void *arg)
 
 cdef extern from "vn_rewrite.h" nogil:
-    bint vn_writable(const rte_mbuf *m)
     int vn_unshare(rte_mempool *pool, rte_mbuf **pkt)
-    uint16_t vn_swap_macs(rte_mempool *pool, rte_mbuf **pkts, uint16_t n)
-    uint16_t vn_set_macs(rte_mempool *pool, rte_mbuf **pkts, uint16_t n, const uint8_t *macs,
-                         int which)
+    uint16_t vn_swap_macs(rte_mbuf **pkts, uint16_t n, vn_sizes *s)
+    uint16_t vn_set_macs(rte_mbuf **pkts, uint16_t n, const uint8_t *macs, int which, vn_sizes *s)
 
 cdef extern from "vn_memory.h" nogil:
     void *vn_thp_map(size_t bytes)

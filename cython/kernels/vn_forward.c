@@ -12,33 +12,26 @@ struct stage {
 static inline void
 lane_static(struct vn_worker *w, struct vn_lane *l, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct vn_sizes s = {0, 0, 0};
-	const uint8_t *macs = l->macs;
-	unsigned int bad = 0;
+	struct vn_sizes s = VN_SIZES_NONE;
+	struct vn_macs macs = vn_macs_load(l->macs);
+	bool update = l->mac_updating;
 
-	if (l->mac_updating) {
+	if (update) {
 		for (uint16_t i = 0; i < n; i++) {
-			struct rte_mbuf *m = pkts[i];
-
-			vn_sizes_add(&s, m);
-			if (likely(vn_writable(m)))
-				vn_write_macs(m, macs);
-			else
-				bad = 1;
+			if (likely(vn_sizes_add(&s, pkts[i]) == 0))
+				vn_macs_store(rte_pktmbuf_mtod(pkts[i], uint8_t *), macs);
 		}
 	} else {
-		for (uint16_t i = 0; i < n; i++) {
-			vn_sizes_add(&s, pkts[i]);
-			bad |= pkts[i]->pkt_len < RTE_ETHER_HDR_LEN;
-		}
+		s = vn_sizes_of(pkts, n);
 	}
 	vn_rx_bytes(l->rxq, s.bytes);
-	if (unlikely(bad)) {
-		n = vn_make_writable(&l->rxq->count, w->shared->copy_pool, pkts, n);
-		if (l->mac_updating)
+	if (unlikely(s.odd)) {
+		if (update) {
+			n = vn_make_writable(&l->rxq->count, w->shared->copy_pool, pkts, n);
 			for (uint16_t i = 0; i < n; i++)
-				vn_write_macs(pkts[i], macs);
-		s = vn_sizes_of(pkts, n);
+				vn_macs_store(rte_pktmbuf_mtod(pkts[i], uint8_t *), macs);
+			s = vn_sizes_of(pkts, n);
+		}
 		if (n == 0)
 			return;
 	}

@@ -93,7 +93,7 @@ vn_too_long(const struct vn_txq *q, const struct rte_mbuf *m)
 static uint16_t
 vn_tx_screen(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n, struct vn_sizes *s)
 {
-	struct vn_sizes left = {0, 0, 0};
+	struct vn_sizes left = VN_SIZES_NONE;
 	uint16_t kept = 0;
 
 	for (uint16_t i = 0; i < n; i++) {

@@ -86,30 +86,45 @@ vn_rx(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n)
 	return got;
 }
 
-/* Sum of pkt_len, and the largest pkt_len, and whether a burst is out of the ordinary: what vn_tx() must know. */
+/* What vn_tx() must know of a burst: sum and maximum of pkt_len, and whether any packet is out of
+ * the ordinary (vn_sizes_add). */
 struct vn_sizes {
 	uint64_t bytes;
+	uint64_t odd;
 	uint32_t max_len;
-	uint32_t odd; /* not 0: some packet has several segments, foreign data, or no header */
 };
 
 #define VN_FOREIGN (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)
 
-static inline void
+/* Adds one packet. Not 0 unless it is one segment of pool memory that nobody else holds, and as
+ * long as an Ethernet header: such a packet may be written in place, and every port can send it.
+ * Field by field: one wide load over fields that the driver has just written singly would stall.
+ * And with branches: gcc otherwise finds the maximum through a vector register and the stack. */
+static inline uint64_t
 vn_sizes_add(struct vn_sizes *s, const struct rte_mbuf *m)
 {
+	uint64_t odd = (uint64_t)(rte_mbuf_refcnt_read(m) ^ 1) | (uint64_t)(m->nb_segs ^ 1) |
+		       (m->ol_flags & VN_FOREIGN);
 	uint32_t len = m->pkt_len;
 
 	s->bytes += len;
-	s->max_len = len > s->max_len ? len : s->max_len;
-	s->odd |= (m->nb_segs - 1) | ((m->ol_flags & VN_FOREIGN) != 0) |
-		  (len < RTE_ETHER_HDR_LEN);
+	/* Both bounds in one comparison: a runt's difference wraps. */
+	if (unlikely(len - RTE_ETHER_HDR_LEN > s->max_len - RTE_ETHER_HDR_LEN)) {
+		if (len < RTE_ETHER_HDR_LEN)
+			odd = 1;
+		else
+			s->max_len = len;
+	}
+	s->odd |= odd;
+	return odd;
 }
+
+#define VN_SIZES_NONE ((struct vn_sizes){0, 0, RTE_ETHER_HDR_LEN})
 
 static inline struct vn_sizes
 vn_sizes_of(struct rte_mbuf *const *pkts, uint16_t n)
 {
-	struct vn_sizes s = {0, 0, 0};
+	struct vn_sizes s = VN_SIZES_NONE;
 
 	for (uint16_t i = 0; i < n; i++)
 		vn_sizes_add(&s, pkts[i]);

@@ -9,13 +9,27 @@ vn_unshare(struct rte_mempool *pool, struct rte_mbuf **pkt)
 
 	if (c == NULL)
 		return -1;
-	if (c->data_len < RTE_MIN(m->pkt_len, (uint32_t)RTE_ETHER_HDR_LEN)) {
-		rte_pktmbuf_free(c);
-		return -1;
-	}
 	rte_pktmbuf_free(m);
 	*pkt = c;
 	return 0;
+}
+
+/* May the first 14 bytes be written in place? The packet may have more segments after them. */
+static bool
+header_is_own(const struct rte_mbuf *m)
+{
+	return m->data_len >= RTE_ETHER_HDR_LEN && rte_mbuf_refcnt_read(m) == 1 &&
+	       (m->ol_flags & VN_FOREIGN) == 0;
+}
+
+uint8_t *
+vn_own_header(struct rte_mempool *pool, struct rte_mbuf **pkt)
+{
+	if ((*pkt)->pkt_len < RTE_ETHER_HDR_LEN)
+		return NULL;
+	if (!header_is_own(*pkt) && vn_unshare(pool, pkt) != 0)
+		return NULL;
+	return rte_pktmbuf_mtod(*pkt, uint8_t *);
 }
 
 uint16_t
@@ -26,60 +40,67 @@ vn_make_writable(struct vn_account *a, struct rte_mempool *pool, struct rte_mbuf
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 
-		if (m->pkt_len < RTE_ETHER_HDR_LEN) {
-			vn_drop(a, &m, 1, VN_DROP_RUNT);
-			continue;
-		}
-		if (!vn_writable(m) && vn_unshare(pool, &m) != 0) {
-			vn_drop(a, &m, 1, VN_DROP_NO_MBUF);
-			continue;
-		}
-		pkts[kept++] = m;
+		if (vn_own_header(pool, &m))
+			pkts[kept++] = m;
+		else
+			vn_drop(a, &m, 1,
+				m->pkt_len < RTE_ETHER_HDR_LEN ? VN_DROP_RUNT : VN_DROP_NO_MBUF);
 	}
 	return kept;
 }
 
 uint16_t
-vn_swap_macs(struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+vn_swap_macs(struct rte_mbuf **pkts, uint16_t n, struct vn_sizes *s)
 {
-	for (uint16_t i = 0; i < n; i++) {
-		uint8_t *eth, src[6];
+	struct vn_sizes sum = VN_SIZES_NONE;
 
-		if (unlikely(!vn_writable(pkts[i]))) {
-			if (pkts[i]->pkt_len < RTE_ETHER_HDR_LEN)
-				continue;
-			if (vn_unshare(pool, &pkts[i]) != 0)
+	for (uint16_t i = 0; i < n; i++) {
+		uint8_t *eth = rte_pktmbuf_mtod(pkts[i], uint8_t *);
+		struct vn_macs m, r;
+
+		if (unlikely(vn_sizes_add(&sum, pkts[i]))) {
+			eth = vn_own_header(NULL, &pkts[i]);
+			if (eth == NULL) {
+				if (pkts[i]->pkt_len < RTE_ETHER_HDR_LEN)
+					continue;
 				return i;
+			}
 		}
-		eth = rte_pktmbuf_mtod(pkts[i], uint8_t *);
-		memcpy(src, eth + 6, 6);
-		memcpy(eth + 6, eth, 6);
-		memcpy(eth, src, 6);
+		m = vn_macs_load(eth);
+		/* Bytes 0..5 and 6..11 change places: a rotation by 48 bits of 96. */
+		r.low = m.low >> 48 | (uint64_t)m.high << 16 | m.low << 48;
+		r.high = (uint32_t)(m.low >> 16);
+		vn_macs_store(eth, r);
 	}
+	*s = sum;
 	return n;
 }
 
 uint16_t
-vn_set_macs(struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n, const uint8_t macs[12],
-	    int which)
+vn_set_macs(struct rte_mbuf **pkts, uint16_t n, const uint8_t macs[12], int which,
+	    struct vn_sizes *s)
 {
-	for (uint16_t i = 0; i < n; i++) {
-		uint8_t *eth;
+	struct vn_sizes sum = VN_SIZES_NONE;
+	struct vn_macs both = vn_macs_load(macs);
 
-		if (unlikely(!vn_writable(pkts[i]))) {
-			if (pkts[i]->pkt_len < RTE_ETHER_HDR_LEN)
-				continue;
-			if (vn_unshare(pool, &pkts[i]) != 0)
+	for (uint16_t i = 0; i < n; i++) {
+		uint8_t *eth = rte_pktmbuf_mtod(pkts[i], uint8_t *);
+
+		if (unlikely(vn_sizes_add(&sum, pkts[i]))) {
+			eth = vn_own_header(NULL, &pkts[i]);
+			if (eth == NULL) {
+				if (pkts[i]->pkt_len < RTE_ETHER_HDR_LEN)
+					continue;
 				return i;
+			}
 		}
-		eth = rte_pktmbuf_mtod(pkts[i], uint8_t *);
-		if (which == 3) {
-			memcpy(eth, macs, 12);
-		} else if (which == 1) {
+		if (which == 3)
+			vn_macs_store(eth, both);
+		else if (which == 1)
 			memcpy(eth, macs, 6);
-		} else {
+		else
 			memcpy(eth + 6, macs + 6, 6);
-		}
 	}
+	*s = sum;
 	return n;
 }

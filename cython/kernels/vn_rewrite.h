@@ -7,32 +7,42 @@
 
 #include "vn_port.h"
 
-/* May the first 14 bytes be written in place? No other owner, own memory, one piece. */
-static inline bool
-vn_writable(const struct rte_mbuf *m)
+/* Twelve bytes, destination and source, as two words that stay in registers. */
+struct vn_macs {
+	uint64_t low;
+	uint32_t high;
+};
+
+static inline struct vn_macs
+vn_macs_load(const uint8_t bytes[12])
 {
-	return m->data_len >= RTE_ETHER_HDR_LEN && rte_mbuf_refcnt_read(m) == 1 &&
-	       (m->ol_flags & VN_FOREIGN) == 0;
+	struct vn_macs m;
+
+	memcpy(&m.low, bytes, 8);
+	memcpy(&m.high, bytes + 8, 4);
+	return m;
 }
 
 static inline void
-vn_write_macs(struct rte_mbuf *m, const uint8_t macs[12])
+vn_macs_store(uint8_t *eth, struct vn_macs m)
 {
-	memcpy(rte_pktmbuf_mtod(m, uint8_t *), macs, 12);
+	memcpy(eth, &m.low, 8);
+	memcpy(eth + 8, &m.high, 4);
 }
 
-/* Replaces *pkt by a copy that is its caller's alone (from pool, or from the packet's own pool
- * where pool is NULL). 0, or -1 with *pkt as it was when there is no mbuf. */
+/* Makes the header of *pkt writable: returns it, or NULL with *pkt as it was when the packet is a
+ * runt or there is no mbuf for a copy (from pool, or from the packet's own pool if NULL). */
+VN_EXPORT uint8_t *vn_own_header(struct rte_mempool *pool, struct rte_mbuf **pkt);
+/* Replaces *pkt by a copy that is its caller's alone. 0, or -1 with *pkt as it was. */
 VN_EXPORT int vn_unshare(struct rte_mempool *pool, struct rte_mbuf **pkt);
-/* vn_unshare() for those of n packets that need it; drops runts, and what finds no mbuf. Returns
- * the packets left. */
+/* vn_own_header() for n packets; drops runts, and what finds no mbuf. Returns the packets left. */
 VN_EXPORT uint16_t vn_make_writable(struct vn_account *a, struct rte_mempool *pool,
 				    struct rte_mbuf **pkts, uint16_t n);
 /* Exchanges, or sets (macs: destination, source; which: 1 destination, 2 source, 3 both), the MAC
- * addresses of n packets; runts stay as they are. Returns n, or the index of the packet for whose
- * copy there was no mbuf. */
-VN_EXPORT uint16_t vn_swap_macs(struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n);
-VN_EXPORT uint16_t vn_set_macs(struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n,
-			       const uint8_t macs[12], int which);
+ * addresses of n packets, and sums their sizes on the way; runts stay as they are. Returns n, or
+ * the index of the packet for whose copy there was no mbuf (*s is then void). */
+VN_EXPORT uint16_t vn_swap_macs(struct rte_mbuf **pkts, uint16_t n, struct vn_sizes *s);
+VN_EXPORT uint16_t vn_set_macs(struct rte_mbuf **pkts, uint16_t n, const uint8_t macs[12],
+			       int which, struct vn_sizes *s);
 
 #endif

@@ -11,6 +11,7 @@ cdef class Burst:
     cdef bint sized               # `sizes` describes pkts[0:n]
     cdef bint busy                # a call without the GIL is at work on it
     cdef vn_sizes sizes
+    cdef vn_account *origin       # the rx queue that does not know the bytes of this burst yet
     cdef uint32_t generation      # counts the bursts that were held; views belong to one
     cdef uint32_t n_views         # live views of this generation
     cdef uint16_t *slot_views     # ... by packet
@@ -18,8 +19,10 @@ cdef class Burst:
     cdef rte_mbuf *packet(self, Py_ssize_t i) except NULL
     cdef int check_idle(self) except -1
     cdef int check_movable(self, str what) except -1
+    cdef void settle(self) noexcept
     cdef void forget(self) noexcept
     cdef void drop(self, int reason) noexcept
 
 
 cdef vn_account account
+cdef void settle_all()

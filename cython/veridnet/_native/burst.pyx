@@ -47,6 +47,15 @@ def account_reset() -> None:
     memset(&account, 0, sizeof(account))
 
 
+cdef void settle_all():
+    """Settles every live burst: before counters are read, or their queues go."""
+    cdef Burst burst
+    for b in list(_bursts):
+        burst = b
+        if burst.origin != NULL:
+            burst.settle()
+
+
 cdef dict account_dict(const vn.vn_account *a):
     return {
         "rx_packets": a.rx_packets, "rx_bytes": a.rx_bytes,
@@ -163,6 +172,19 @@ cdef class Burst:
             )
         return 0
 
+    cdef void settle(self) noexcept:
+        """Measures the packets, and adds their bytes to the queue that they came from.
+
+        Receiving does not look at the mbufs: the first pass over them, here or in a rewrite,
+        does both. It must come before anything that could change or lose the burst.
+        """
+        if not self.sized:
+            self.sizes = vn.vn_sizes_of(self.pkts, self.n)
+            self.sized = True
+        if self.origin != NULL:
+            self.origin.rx_bytes += self.sizes.bytes
+            self.origin = NULL
+
     cdef void forget(self) noexcept:
         """The packets are gone; views that live on no longer belong to this burst."""
         self.n = 0
@@ -174,6 +196,7 @@ cdef class Burst:
 
     cdef void drop(self, int reason) noexcept:
         if self.n:
+            self.settle()
             vn.vn_drop(&account, self.pkts, self.n, reason)
         self.forget()
 
@@ -284,6 +307,7 @@ cdef class Burst:
             if self.slot_views[i]:
                 raise ViewError("the packet is shared and has live views: it cannot be copied",
                                 hint="make the writable view first")
+            self.settle()
             if vn.vn_unshare(NULL, &self.pkts[i]) != 0:
                 raise PoolError("no free mbuf for a copy of a shared packet")
             self.sized = False
@@ -337,10 +361,12 @@ cdef class Burst:
         A shared packet is copied first; a packet under 14 bytes stays as it is.
         """
         cdef uint16_t done
-        self.check_movable("write")
-        done = vn.vn_swap_macs(NULL, self.pkts, self.n)
+        if vn.vn_forked or self.n_views or self.busy:
+            self.check_movable("write")
+        done = vn.vn_swap_macs(self.pkts, self.n, &self.sizes)
+        self.sized = done == self.n and self.sizes.odd == 0
+        self.settle()
         if done != self.n:
-            self.sized = False
             raise PoolError("no free mbuf for a copy of a shared packet")
 
     def set_macs(self, dst=None, src=None) -> None:
@@ -361,8 +387,12 @@ cdef class Burst:
             raw = mac_bytes(src)
             memcpy(macs + 6, PyBytes_AS_STRING(raw), 6)
             which |= 2
-        if which and vn.vn_set_macs(NULL, self.pkts, self.n, macs, which) != self.n:
-            self.sized = False
+        if not which:
+            return
+        done = vn.vn_set_macs(self.pkts, self.n, macs, which, &self.sizes)
+        self.sized = done == self.n and self.sizes.odd == 0
+        self.settle()
+        if done != self.n:
             raise PoolError("no free mbuf for a copy of a shared packet")
 
 

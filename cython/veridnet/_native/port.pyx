@@ -13,7 +13,7 @@ from dpdk cimport eal
 from dpdk cimport ethdev as eth
 from dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
 from kernels cimport vn
-from veridnet._native.burst cimport Burst
+from veridnet._native.burst cimport Burst, settle_all
 from veridnet._native.errors cimport check_process, check_rc
 from veridnet._native.memory cimport Mempool
 
@@ -319,6 +319,7 @@ cdef class NativePort:
         check_process()
         if self.stats_at_close is not None:
             return self.stats_at_close
+        settle_all()
         total = dict.fromkeys(("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "retries"), 0)
         lost = 0
         for q in range(self.n_rx_queues + self.n_tx_queues):
@@ -415,9 +416,7 @@ cdef class NativePort:
         n = vn.vn_rx(q, burst.pkts, burst.capacity)
         if n:
             burst.n = n
-            burst.sizes = vn.vn_sizes_of(burst.pkts, n)
-            burst.sized = True
-            vn.vn_rx_bytes(q, burst.sizes.bytes)
+            burst.origin = &q.count
         return n
 
     def tx(self, Burst burst not None, unsigned int queue=0, policy=None) -> int:
@@ -446,8 +445,8 @@ cdef class NativePort:
             return 0
         q = &self.txqs[queue]
         before = q.count.tx_packets
-        if not burst.sized:
-            burst.sizes = vn.vn_sizes_of(burst.pkts, burst.n)
+        if not burst.sized or burst.origin != NULL:
+            burst.settle()
         left = vn.vn_tx_sized(q, burst.pkts, burst.n, burst.sizes,
                               vn.VN_TX_KEEP if how == vn.VN_TX_RETRY else how)
         if left and how == vn.VN_TX_RETRY:
