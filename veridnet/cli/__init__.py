@@ -1,0 +1,62 @@
+"""The ``veridnet`` command: one file a subcommand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from veridnet._version import __version__
+from veridnet.cli import doctor, l2fwd, ports
+from veridnet.cli.common import Parser, one_line
+from veridnet.errors import VeridnetError
+
+COMMANDS = (l2fwd, doctor, ports)
+
+EXAMPLES = """\
+examples:
+  veridnet l2fwd --port pcap:rx=in.pcap,tx=a.pcap --port pcap:tx=b.pcap
+                                            forward a capture into another
+  veridnet l2fwd --learn --port tap:iface=vtap0 --port tap:iface=vtap1
+                                            bridge two interfaces of the Linux stack
+  veridnet doctor                           what works on this machine, and what mends the rest
+  veridnet ports                            what ports there can be, and their keys
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's entry point; returns the exit code."""
+    parser = Parser(
+        prog="veridnet",
+        description="Packet processing on DPDK whose program is Python.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("--version", action="version", version=f"veridnet {__version__}")
+    sub = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(sub)
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except VeridnetError as e:
+        print(f"veridnet {args.command}: error: {one_line(e)}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output has gone: nothing is left to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, MemoryError) as e:
+        print(f"veridnet {args.command}: error: {one_line(e) or type(e).__name__}",
+              file=sys.stderr)  # fmt: skip
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

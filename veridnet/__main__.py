@@ -1,0 +1,7 @@
+"""``python -m veridnet`` is the ``veridnet`` command."""
+
+import sys
+
+from veridnet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,317 @@
+"""The forwarder: DPDK's l2fwd, and a learning bridge, over any ports."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from veridnet._native import eal
+from veridnet._native.worker import MAX_BURST
+from veridnet.errors import ConfigError, VeridnetError
+from veridnet.runtime import MEMORY_NAMES, Port, Runtime
+
+__all__ = ["L2fwd", "L2fwdOptions", "Result", "parse_portmap"]
+
+#: What a profile's [l2fwd] table may hold, and of what type.
+PROFILE_KEYS: dict[str, type] = {
+    "learn": bool,
+    "portmap": str,
+    "mac_updating": bool,
+    "burst": int,
+    "tx_full": str,
+    "age": float,
+    "stations": int,
+    "duration": float,
+    "count": int,
+    "until_idle": float,
+    "stats_period": float,
+}
+
+
+@dataclass(frozen=True)
+class L2fwdOptions:
+    """How to forward.
+
+    Attributes
+    ----------
+    learn
+        A learning bridge (IEEE 802.1D without spanning tree) instead of fixed pairs.
+    portmap
+        Pairs of ports (names or orders) that exchange their packets; None: 0<->1, 2<->3, ...,
+        and an odd last port sends its packets back.
+    mac_updating
+        Fixed pairs: set the destination to 02:00:00:00:00:<port> and the source to the output
+        port's own address, as DPDK's l2fwd does.
+    burst
+        Packets per burst, at most 512.
+    workers
+        Worker lcores.
+    tx_full
+        Packets that a port does not take: "retry" (bounded by the port's retry_us), or "drop".
+    age, stations
+        Bridge: seconds after which a silent station is forgotten; room of the station table.
+    count
+        Stop after so many received packets.
+    """
+
+    learn: bool = False
+    portmap: Sequence[tuple[str, str]] | None = None
+    mac_updating: bool = True
+    burst: int = 32
+    workers: int = 1
+    tx_full: str = "retry"
+    age: float = 300.0
+    stations: int = 8192
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.burst <= MAX_BURST:
+            raise ConfigError(f"burst={self.burst}: must be from 1 to {MAX_BURST}")
+        if self.tx_full not in ("retry", "drop"):
+            raise ConfigError(f"tx_full={self.tx_full}: must be retry or drop")
+        if not 1 <= self.age <= 1_000_000:
+            raise ConfigError(f"age={self.age}: must be from 1 to 1000000 seconds")
+        if not 8 <= self.stations <= 1 << 22:
+            raise ConfigError(f"stations={self.stations}: must be from 8 to 4194304")
+        if self.count is not None and self.count < 1:
+            raise ConfigError(f"count={self.count}: must be at least 1")
+        if self.learn and self.portmap:
+            raise ConfigError("learn and portmap exclude each other: a bridge has no pairs")
+
+
+def parse_portmap(text: str) -> list[tuple[str, str]]:
+    """Pairs from DPDK's notation: "(0,1)(2,3)", with or without commas between."""
+    pairs = re.findall(r"\(\s*([^(),\s]+)\s*,\s*([^(),\s]+)\s*\)", text)
+    rest = re.sub(r"\([^()]*\)|[,\s]", "", text)
+    if rest or not pairs:
+        raise ConfigError(f"portmap={text}: pairs are written as (0,1)(2,3)")
+    return pairs
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did; `to_dict` is what ``--json`` prints."""
+
+    data: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.data[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types."""
+        return self.data
+
+
+class L2fwd:
+    """A forwarder over some ports of a runtime.
+
+    >>> app = L2fwd(rt, [a, b], learn=True)                              # doctest: +SKIP
+    >>> result = app.run(duration=10)                                    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        ports: Sequence[Port],
+        options: L2fwdOptions | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.runtime = runtime
+        self.ports = list(ports)
+        self.options = options or L2fwdOptions(**kwargs)
+        self.warnings: list[str] = []
+        o = self.options
+        if not self.ports:
+            raise ConfigError("there are no ports to forward between")
+        common = {"burst": o.burst, "policy": o.tx_full}
+        if o.count is not None:
+            common["count"] = o.count
+        if o.learn:
+            if len(self.ports) < 2:
+                raise ConfigError("a bridge needs at least two ports")
+            self.forwarder = runtime.forwarder(
+                self.ports, o.workers, stations=o.stations, age_s=o.age, **common
+            )
+        else:
+            self.destinations = self._destinations()
+            self.forwarder = runtime.forwarder(
+                self.ports,
+                o.workers,
+                destinations=self.destinations,
+                macs=[self._macs(d) for d in self.destinations],
+                **common,
+            )
+        self.started_at = 0.0
+        self.duration = 0.0
+
+    def _destinations(self) -> list[int]:
+        n = len(self.ports)
+        if self.options.portmap is None:
+            out = [i ^ 1 if i ^ 1 < n else i for i in range(n)]
+            if n % 2:
+                self.warnings.append(
+                    f"odd number of ports: {self.ports[-1].name} sends its packets back"
+                )
+            return out
+        found = [-1] * n
+        index = {p: i for i, p in enumerate(self.ports)}
+        for pair in self.options.portmap:
+            a, b = (index.get(self.runtime.port(name), -1) for name in pair)
+            for x, y in ((a, b), (b, a)):
+                if x < 0 or y < 0 or found[x] not in (-1, y):
+                    raise ConfigError(f"portmap: port {pair[0]} or {pair[1]} is mapped twice")
+                found[x] = y
+        for i, d in enumerate(found):
+            if d < 0:
+                raise ConfigError(f"portmap: port {self.ports[i].name} is in no pair")
+        return found
+
+    def _macs(self, destination: int) -> bytes | None:
+        if not self.options.mac_updating:
+            return None
+        own = bytes.fromhex(self.ports[destination].mac.replace(":", ""))
+        return bytes((2, 0, 0, 0, 0, destination & 0xFF)) + own
+
+    def start(self) -> None:
+        """Launches the loops."""
+        self.started_at = time.monotonic()
+        self.forwarder.start()
+
+    def stop(self) -> None:
+        """Stops the loops; what each had received is sent or dropped by name."""
+        if self.forwarder.running:
+            self.forwarder.stop()
+            self.duration = time.monotonic() - self.started_at
+
+    def received(self) -> int:
+        """Packets received so far."""
+        return sum(p.counters()["rx_packets"] for p in self.ports)
+
+    def traces_ended(self) -> bool:
+        """Does at least one port read a trace, and have all such traces ended?"""
+        finite = [p for p in self.ports if p.receives and p.finite]
+        return bool(finite) and all(p.exhausted for p in finite)
+
+    def run(
+        self,
+        *,
+        duration: float | None = None,
+        until_idle: float | None = None,
+        stop: threading.Event | None = None,
+        tick: Callable[[L2fwd], None] | None = None,
+        stats_period: float = 1.0,
+    ) -> Result:
+        """Forwards until something ends it, and returns the result.
+
+        Parameters
+        ----------
+        duration
+            Seconds, at most.
+        until_idle
+            End when nothing has been received for so many seconds.
+        stop
+            End when this is set (from a signal handler, or another thread).
+        tick
+            Called every `stats_period` seconds.
+
+        Without any of them it ends when the traces have ended and all is sent, or the count is
+        reached; if there is neither a trace nor a count, never. A trace's end ends the run in
+        any case, after `until_idle` where that is given.
+        """
+        stop = stop or threading.Event()
+        reason = "stopped"
+        self.start()
+        try:
+            seen, seen_at = -1, self.started_at
+            next_tick = self.started_at + stats_period
+            while not stop.is_set():
+                # What the loops did before this look at the counters is what the look shows.
+                ended = self.traces_ended() or self.forwarder.finished
+                now = time.monotonic()
+                total = self.received()
+                if total != seen:
+                    seen, seen_at = total, now
+                if until_idle is not None and now - seen_at >= until_idle:
+                    reason = "idle"
+                    break
+                if ended and until_idle is None:
+                    reason = "end of trace"
+                    break
+                if self.forwarder.budget == 0:
+                    reason = "count reached"
+                    break
+                if duration is not None and now - self.started_at >= duration:
+                    reason = "duration over"
+                    break
+                if tick is not None and now >= next_tick:
+                    tick(self)
+                    next_tick = max(next_tick + stats_period, now)
+                left = duration - (now - self.started_at) if duration is not None else 1.0
+                # Short runs are noticed soon; long ones cost little.
+                pause = 0.002 if now - self.started_at < 0.25 else 0.02
+                stop.wait(min(pause, max(left, 0.0)))
+        finally:
+            self.stop()
+        return self.result(reason)
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """The ports' counters now, one dict each."""
+        return [{"name": p.name, "kind": p.kind, **p.counters()} for p in self.ports]
+
+    def result(self, reason: str = "") -> Result:
+        """What was done since the start."""
+        totals = self.runtime.balance()
+        ports = []
+        for p in self.ports:
+            entry: dict[str, Any] = {"index": p.index, "name": p.name, "kind": p.kind}
+            entry |= p.counters()
+            entry["details"] = dict(p.details)
+            try:
+                entry["mac"] = p.mac
+                entry["max_frame"] = p.max_frame
+                entry["pmd"] = p.pmd_stats()
+            except VeridnetError:
+                pass
+            ports.append(entry)
+        seconds = max(self.duration, 1e-9)
+        tx_bytes = sum(p["tx_bytes"] for p in ports)
+        passes = self.forwarder.passes()
+        return Result(
+            {
+                "ports": ports,
+                "drops": totals.drops,
+                "held": totals.held,
+                "duration_s": self.duration,
+                "rx_packets": totals.rx,
+                "tx_packets": totals.tx,
+                "generated": totals.generated,
+                "copies": totals.copies,
+                "balanced": totals.balanced,
+                "rate": {
+                    "rx_pps": totals.rx / seconds,
+                    "tx_pps": totals.tx / seconds,
+                    "tx_bps": tx_bytes * 8 / seconds,
+                },
+                "ended_by": reason,
+                "mode": "bridge" if self.options.learn else "pairs",
+                "bridge": self.forwarder.bridge_counters(),
+                "workers": [
+                    {"cpu": cpu, "passes": total, "busy_passes": busy}
+                    for cpu, (total, busy) in zip(
+                        self.runtime.worker_cpus, passes, strict=False
+                    )
+                ],
+                "memory": self.runtime.memory_report(),
+                "memory_name": MEMORY_NAMES[self.runtime.memory],
+                "dpdk": eal.version(),
+                "warnings": self.warnings + [w for p in self.ports for w in p.warnings],
+                "problems": list(self.runtime.problems),
+            }
+        )

@@ -1,0 +1,130 @@
+"""What the commands share: options for ports, one-line errors, numbers for people."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from veridnet.config import PortSpec, Profile, load_profile, parse_port, parse_vdev
+from veridnet.errors import VeridnetError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+class PortAction(argparse.Action):
+    """Collects --port and --vdev in one list, so that their order is the ports' order."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        parse = parse_vdev if option_string == "--vdev" else parse_port
+        try:
+            spec = parse(str(values))
+        except VeridnetError as e:
+            parser.error(one_line(e))
+        namespace.ports = [*(namespace.ports or []), spec]
+
+
+def add_port_options(parser: argparse.ArgumentParser) -> None:
+    """--port, --vdev and --config."""
+    group = parser.add_argument_group("ports")
+    group.add_argument(
+        "-p", "--port", metavar="SPEC", action=PortAction, dest="ports",
+        help="KIND[:key=value,...] or a PCI address; repeat it. Kinds and keys: veridnet ports",
+    )  # fmt: skip
+    group.add_argument(
+        "--vdev", metavar="ARGS", action=PortAction, dest="ports",
+        help="a port by DPDK's own device arguments: net_null0,size=64",
+    )  # fmt: skip
+    group.add_argument(
+        "-c", "--config", metavar="FILE",
+        help="a TOML profile, as in dpdk-config/; options given here go before it",
+    )  # fmt: skip
+
+
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """--lcores, --memory, --mbufs and -v."""
+    group = parser.add_argument_group("runtime")
+    group.add_argument(
+        "-l", "--lcores", metavar="CPUS", help="CPUs of the worker lcores, one each: 1 or 1,2-3"
+    )
+    group.add_argument(
+        "--memory", choices=("auto", "hugepages", "thp", "4k"),
+        help="memory of the packet buffers (auto: the first of these that is there)",
+    )  # fmt: skip
+    group.add_argument("--mbufs", type=int, metavar="N", help="packet buffers of a pool (16383)")
+    group.add_argument(
+        "-v", "--verbose", action="store_true", help="show DPDK's log, on stderr"
+    )
+
+
+def read_profile(path: str | None, keys: dict[str, type]) -> Profile:
+    """The profile of --config, or an empty one."""
+    return load_profile(path, keys) if path else Profile()
+
+
+def chosen_ports(args: argparse.Namespace, profile: Profile) -> list[PortSpec]:
+    """The profile's ports, then those of the command line."""
+    return [*profile.ports, *(args.ports or [])]
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line, with what mends it."""
+    text = " ".join(str(error).split())
+    hint = " ".join(getattr(error, "hint", "").split())
+    return f"{text} [mend: {hint}]" if hint else text
+
+
+def setup_logging(verbose: bool) -> None:
+    """veridnet's and DPDK's log lines on stderr: warnings, or everything."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("veridnet: %(message)s"))
+    logger = logging.getLogger("veridnet")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    # DPDK's own lines repeat what an error message already says.
+    logging.getLogger("veridnet.dpdk").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set; a second one ends the process at once."""
+    event = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        event.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+    return event
+
+
+def si(value: float, unit: str = "") -> str:
+    """1234567 -> "1.23 M"."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {letter}{unit}"
+    return f"{value:.3g} {unit}".rstrip()

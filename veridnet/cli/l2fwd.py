@@ -1,0 +1,170 @@
+"""veridnet l2fwd: forward packets between ports."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import fields, replace
+from typing import Any
+
+from veridnet.apps import l2fwd as app
+from veridnet.cli import common
+from veridnet.cli.l2fwd_view import LiveTable, print_summary
+from veridnet.config import PortSpec, RuntimeConfig
+from veridnet.errors import ConfigError
+from veridnet.ports import KINDS
+from veridnet.runtime import Runtime
+
+DESCRIPTION = """\
+Forwards packets between ports. By default as DPDK's l2fwd does: ports in pairs (0<->1, 2<->3), the
+destination MAC address becomes 02:00:00:00:00:<port> and the source the output port's own. With
+--learn it is a learning bridge over any number of ports, and changes nothing.
+
+A run that reads captures ends by itself when they have ended and all is sent. Ctrl-C stops any run,
+with the summary. The summary, the live table and warnings go to stderr; --json prints one object to
+stdout."""
+
+EXAMPLES = """\
+examples:
+  veridnet l2fwd -p pcap:rx=in.pcap,tx=a.pcap -p pcap:tx=b.pcap
+  veridnet l2fwd --learn -p tap:iface=vtap0 -p af_packet:iface=eth1,offloads=off
+  veridnet l2fwd -p null:size=64 -p null:size=64 --duration 5 --lcores 1
+  veridnet l2fwd -p memif:role=server,socket=/run/vn.sock -p tap:iface=vtap0
+  veridnet l2fwd -p 0000:03:00.0 -p 0000:03:00.1 --queues 2 --lcores 2,3
+  veridnet l2fwd --config dpdk-config/pcap.toml --json | jq .drops
+"""
+
+
+def add_parser(sub: Any) -> None:
+    """Adds the command."""
+    p = sub.add_parser(
+        "l2fwd",
+        help="forward packets between ports (DPDK's l2fwd, or a learning bridge)",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+    )
+    common.add_port_options(p)
+    f = p.add_argument_group("forwarding")
+    f.add_argument("--learn", action="store_true", default=None, help="be a learning bridge")
+    f.add_argument("--portmap", metavar="PAIRS", help="other pairs: (0,2)(1,3), by order or name")
+    f.add_argument(
+        "--no-mac-updating", dest="mac_updating", action="store_false", default=None,
+        help="leave the MAC addresses as they are",
+    )  # fmt: skip
+    f.add_argument("--burst", type=int, metavar="N", help="packets per burst, 1 to 512 (32)")
+    f.add_argument(
+        "--tx-full", choices=("retry", "drop"),
+        help="packets that a port does not take: retry (for at most its retry_us, 10,000), or drop",
+    )  # fmt: skip
+    f.add_argument("--age", type=float, metavar="S", help="bridge: forget a silent station (300)")
+    f.add_argument("--stations", type=int, metavar="N", help="bridge: stations it can know (8192)")
+    f.add_argument("--queues", type=int, metavar="N", help="rx and tx queues of every port (1)")
+    f.add_argument(
+        "--promiscuous", action=argparse.BooleanOptionalAction, default=None,
+        help="receive frames for every MAC address (on)",
+    )  # fmt: skip
+    e = p.add_argument_group("end and output")
+    e.add_argument("--duration", type=positive, metavar="S", help="stop after S seconds")
+    e.add_argument("--count", type=int, metavar="N", help="stop after N received packets")
+    e.add_argument(
+        "--until-idle", type=positive, metavar="S", nargs="?", const=1.0,
+        help="stop when nothing was received for S seconds (1)",
+    )  # fmt: skip
+    e.add_argument(
+        "--stats-period", type=positive, metavar="S",
+        help="seconds between updates of the live table (1 on a terminal, else no table)",
+    )  # fmt: skip
+    e.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    common.add_runtime_options(p)
+    p.set_defaults(run=run)
+
+
+def positive(text: str) -> float:
+    """A number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def options(args: argparse.Namespace, table: dict[str, Any]) -> app.L2fwdOptions:
+    """The profile's [l2fwd] with the command line over it."""
+    chosen: dict[str, Any] = {}
+    for name in (f.name for f in fields(app.L2fwdOptions)):
+        value = getattr(args, name, None)
+        if value is None:
+            value = table.get(name)
+        if value is not None:
+            chosen[name] = app.parse_portmap(value) if name == "portmap" else value
+    return app.L2fwdOptions(**chosen)
+
+
+def config(args: argparse.Namespace, table: dict[str, Any]) -> RuntimeConfig:
+    """The profile's [runtime] with the command line over it."""
+    chosen = dict(table)
+    for name in ("lcores", "memory", "mbufs"):
+        if getattr(args, name) is not None:
+            chosen[name] = getattr(args, name)
+    if args.verbose:
+        chosen["log_level"] = "debug"
+    return RuntimeConfig(**chosen)
+
+
+def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
+    """--queues and --promiscuous for every port that does not say otherwise itself."""
+    defaults: dict[str, object] = {}
+    if args.queues is not None:
+        if args.queues < 1:
+            raise ConfigError(f"queues={args.queues}: must be at least 1")
+        defaults["queues"] = min(args.queues, KINDS[spec.kind].max_queues)
+    if args.promiscuous is not None:
+        defaults["promiscuous"] = args.promiscuous
+    return PortSpec(spec.kind, {**defaults, **spec.options})
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    common.setup_logging(args.verbose)
+    profile = common.read_profile(args.config, app.PROFILE_KEYS)
+    specs = [with_defaults(s, args) for s in common.chosen_ports(args, profile)]
+    if not specs:
+        raise ConfigError(
+            "no ports are given",
+            hint="--port pcap:rx=in.pcap,tx=out.pcap, or --config dpdk-config/pcap.toml",
+        )
+    how = options(args, profile.l2fwd)
+    settings = config(args, profile.runtime)
+
+    def setting(name: str) -> Any:
+        value = getattr(args, name)
+        return profile.l2fwd.get(name) if value is None else value
+
+    stop = common.stop_on_signals()
+    with Runtime(settings) as rt:
+        ports = [rt.add_port(s) for s in specs]
+        if args.lcores is not None or "lcores" in profile.runtime:
+            how = replace(how, workers=len(rt.worker_cpus))
+        forwarder = app.L2fwd(rt, ports, how)
+        for warning in forwarder.warnings:
+            print(f"veridnet: {warning}", file=sys.stderr)
+        period = setting("stats_period")
+        with LiveTable(forwarder, period) as live:
+            result = forwarder.run(
+                duration=setting("duration"),
+                until_idle=setting("until_idle"),
+                stop=stop,
+                tick=live.update if live.wanted else None,
+                stats_period=live.period,
+            )
+    # Closing tells more: whether the captures were written whole.
+    data = result.to_dict()
+    data["problems"] = list(rt.problems)
+    data["mbufs_in_use"] = rt.mbufs_in_use()
+    print_summary(data)
+    if args.json:
+        print(json.dumps(data))
+    return 1 if data["problems"] or not data["balanced"] else 0

@@ -1,0 +1,2 @@
+"""veridnet doctor."""
+def add_parser(sub): pass
