@@ -30,7 +30,7 @@ class PortSpec:
     options: dict[str, object] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        pairs = ",".join(f"{k}={v}" for k, v in self.options.items())
+        pairs = ",".join(f"{k}={v}" for k, v in self.options.items() if v is not None)
         return f"{self.kind}:{pairs}" if pairs else self.kind
 
 

@@ -67,6 +67,15 @@ def pool_bytes(mbufs: int, data_room: int) -> int:
     return mbufs * (element + 16) + 4 * MIB
 
 
+def memory_available() -> int:
+    """Bytes that can still be had without swapping (MemAvailable)."""
+    with open("/proc/meminfo") as f:
+        for line in f:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 1 << 62
+
+
 def thp_enabled() -> bool:
     """Does the kernel give transparent huge pages to who asks for them?"""
     try:
@@ -334,6 +343,12 @@ class Runtime:
         """
         self._check()
         size = pool_bytes(mbufs, data_room)
+        if self.memory != "hugepages" and size > (free := memory_available()):
+            # Asking the kernel for it would end in its OOM killer, not in an error.
+            raise PoolError(
+                f"a pool of {mbufs} mbufs needs {size // MIB:,} MiB, {free // MIB:,} are available",
+                hint="fewer mbufs (mbufs=8191)",
+            )
         try:
             pool = Mempool(
                 name or f"vn_pool{next(_serial)}",
@@ -447,7 +462,9 @@ class Runtime:
         except (PortError, PoolError) as e:
             detail = "; ".join(log.errors()[-2:])
             text = f"{spec}: {e.what}"
-            if detail:
+            if "failed to parse device" in detail:
+                text = f"{spec}: DPDK has no driver for {device}, or it is not installed"
+            elif detail:
                 text += f" ({detail})"
             raise type(e)(text, e.errno or 0, hint=e.hint or hint_for(e)) from None
         self.ports.append(port)

@@ -45,7 +45,7 @@ cdef extern from "vn_port.h" nogil:
         uint16_t finite
         uint16_t exhausted
         uint64_t records
-        uint64_t nombuf
+        uint64_t failed
         uint64_t lost
         const uint64_t *cut
         uint64_t n_cut

@@ -6,25 +6,27 @@
 #define VN_END_OF_TRACE_POLLS 64
 
 void
-vn_rx_empty(struct vn_rxq *q)
+vn_rx_short(struct vn_rxq *q, uint16_t got)
 {
 	struct rte_eth_stats st;
 
 	if (q->exhausted)
 		return;
-	/* net_pcap returns nothing both at the end and when it had no mbuf; in the second case
-	 * it has read a record and lost it, and only rx_nombuf tells. */
-	if (rte_eth_stats_get(q->port_id, &st) == 0) {
-		uint64_t lost = st.rx_nombuf - q->nombuf;
+	q->zero_polls = got ? 0 : q->zero_polls + 1;
+	/* net_pcap returns less both at the end and when it had no mbuf; in the second case it has
+	 * read a record and lost it, and only its counters tell. */
+	if (q->count.rx_packets + q->lost < q->records && rte_eth_stats_get(q->port_id, &st) == 0) {
+		uint64_t failed = st.rx_nombuf + st.ierrors;
+		uint64_t more = failed - q->failed;
 
-		if (lost) {
-			q->nombuf = st.rx_nombuf;
-			q->lost += lost;
+		q->failed = failed;
+		if (more) {
+			q->lost = RTE_MIN(q->lost + more, q->records - q->count.rx_packets);
 			q->zero_polls = 0;
 		}
 	}
 	if (q->count.rx_packets + q->lost >= q->records ||
-	    ++q->zero_polls >= VN_END_OF_TRACE_POLLS)
+	    q->zero_polls >= VN_END_OF_TRACE_POLLS)
 		q->exhausted = 1;
 }
 

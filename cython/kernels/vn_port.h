@@ -39,7 +39,7 @@ struct vn_rxq {
 	volatile uint16_t exhausted;  /* ... and has ended */
 	uint16_t zero_polls;	      /* rx calls without a packet, in a row (finite ports) */
 	uint64_t records;	      /* records of the trace */
-	uint64_t nombuf;	      /* rx_nombuf at the last empty poll */
+	uint64_t failed;	      /* rx_nombuf + ierrors when last looked at */
 	uint64_t lost;		      /* records that the PMD read and lost: no mbuf */
 	const uint64_t *cut;	      /* ascending record numbers to drop as capture_cut */
 	uint64_t n_cut, next_cut;
@@ -59,8 +59,9 @@ struct vn_txq {
 	struct vn_account count;
 } VN_CACHE_ALIGNED;
 
-/* An empty poll of a trace: has it ended? Cold path of vn_rx(). */
-VN_EXPORT void vn_rx_empty(struct vn_rxq *q);
+/* A poll of a trace brought less than it was asked for: has the trace ended, or has the PMD read
+ * records and lost them? Cold path of vn_rx(). */
+VN_EXPORT void vn_rx_short(struct vn_rxq *q, uint16_t got);
 /* Drops the records that the capture holds in part. Returns the packets left. */
 VN_EXPORT uint16_t vn_rx_drop_cut(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n);
 
@@ -72,16 +73,16 @@ vn_rx(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n)
 
 	if (got == 0) {
 		if (unlikely(q->finite))
-			vn_rx_empty(q);
+			vn_rx_short(q, 0);
 		return 0;
 	}
 	q->count.rx_packets += got;
 	if (unlikely(q->finite)) {
-		q->zero_polls = 0;
-		if (unlikely(q->n_cut))
-			got = vn_rx_drop_cut(q, pkts, got);
-		if (q->count.rx_packets + q->lost >= q->records)
-			q->exhausted = 1;
+		uint16_t kept = q->n_cut ? vn_rx_drop_cut(q, pkts, got) : got;
+
+		if (got < n || q->count.rx_packets + q->lost >= q->records)
+			vn_rx_short(q, got);
+		return kept;
 	}
 	return got;
 }

@@ -52,8 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (OSError, MemoryError) as e:
-        print(f"veridnet {args.command}: error: {one_line(e) or type(e).__name__}",
+    except Exception as e:
+        # A mistake of ours: one line all the same, and the rest for who asks.
+        if getattr(args, "verbose", False):
+            raise
+        kind = "" if isinstance(e, OSError) else f"{type(e).__name__}: "
+        print(f"veridnet {args.command}: error: {kind}{one_line(e)} (-v shows where)",
               file=sys.stderr)  # fmt: skip
         return 1
 

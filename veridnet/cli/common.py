@@ -128,3 +128,8 @@ def si(value: float, unit: str = "") -> str:
         if abs(value) >= factor:
             return f"{value / factor:.3g} {letter}{unit}"
     return f"{value:.3g} {unit}".rstrip()
+
+
+def stdout_is_terminal() -> bool:
+    """Is standard output a terminal?"""
+    return sys.stdout is not None and sys.stdout.isatty()

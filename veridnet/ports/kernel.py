@@ -119,7 +119,7 @@ class AfPacket(PortKind):
         Key("iface", str, "the interface"),
         OFFLOADS_KEY,
         Key("framesz", int, "bytes of a ring slot; fitted to the MTU if not given",
-            low=256, high=65536),
+            low=256, high=32768),
         Key("blocksz", int, "bytes of a ring block; fitted if not given", low=4096, high=1 << 22),
         Key("framecnt", int, "slots of a ring", default=512, low=16, high=65536),
         Key("qdisc_bypass", bool, "send past the interface's queueing discipline",
@@ -130,6 +130,8 @@ class AfPacket(PortKind):
 
     # What the kernel puts before a frame in a slot: TPACKET2_HDRLEN and its alignment.
     SLOT_OVERHEAD = 128
+    # What one mbuf can take of a slot, as a power of two.
+    LARGEST_SLOT = 32768
 
     def fill(self, plan: PortPlan, values: dict[str, Any]) -> None:
         if not values["iface"]:
@@ -139,7 +141,13 @@ class AfPacket(PortKind):
         check_up("af_packet", dev)
         mtu = values["mtu"] or dev.mtu
         need = mtu + ETH_VLAN_HEADER + 4 + self.SLOT_OVERHEAD
-        fitted = max(2048, 1 << (need - 1).bit_length())
+        if need > self.LARGEST_SLOT:
+            raise PortError(
+                f"af_packet: {dev.name} has an MTU of {mtu}; a slot holds at most "
+                f"{self.LARGEST_SLOT - ETH_VLAN_HEADER - 4 - self.SLOT_OVERHEAD}",
+                hint=f"ip link set {dev.name} mtu 9000",
+            )
+        fitted = min(max(2048, 1 << (need - 1).bit_length()), self.LARGEST_SLOT)
         framesz = values["framesz"] or fitted
         if framesz < need:
             raise ConfigError(

@@ -34,6 +34,8 @@ class Memif(PortKind):
             raise ConfigError(f"memif: socket={path}: longer than 107 bytes")
         if not values["abstract"]:
             folder = os.path.dirname(os.path.abspath(path))
+            if not os.path.isdir(folder):
+                raise PortError(f"memif: socket={path}: there is no folder {folder}")
             if values["role"] == "server" and not os.access(folder, os.W_OK):
                 raise PortError(f"memif: socket={path}: cannot be made in {folder}")
         plan.devargs = self.devargs(

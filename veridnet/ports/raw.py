@@ -46,7 +46,8 @@ class Pci(PortKind):
         if bound not in USER_DRIVERS + BIFURCATED:
             raise PortError(
                 f"{address} is bound to {bound or 'no driver'}, DPDK cannot reach it",
-                hint=f"sudo modprobe vfio-pci; sudo dpdk-devbind.py --bind=vfio-pci {address}",
+                hint=f"if the machine itself does not need it: sudo modprobe vfio-pci; "
+                f"sudo dpdk-devbind.py --bind=vfio-pci {address}",
             )
         plan.device = address
         if values["devargs"]:

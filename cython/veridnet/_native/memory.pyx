@@ -15,7 +15,7 @@ from dpdk.mbuf cimport (
 from kernels cimport vn
 from veridnet._native.errors cimport check_process, check_ptr, check_rc
 
-from veridnet.errors import ClosedError, PoolError
+from veridnet.errors import ClosedError, ConfigError, PoolError
 
 HEADROOM = RTE_PKTMBUF_HEADROOM
 
@@ -112,9 +112,9 @@ cdef class Mempool:
                   unsigned int cache=256, str memory=""):
         check_process()
         if not 1 <= size <= 2**27:
-            raise ValueError(f"size must be from 1 to 2**27, not {size}")
+            raise ConfigError(f"size must be from 1 to 2**27, not {size}")
         if not 64 <= data_room <= 65535 - RTE_PKTMBUF_HEADROOM:
-            raise ValueError(f"data_room must be from 64 to 65407 bytes, not {data_room}")
+            raise ConfigError(f"data_room must be from 64 to 65407 bytes, not {data_room}")
         cache = min(cache, 512, size * 2 // 3)
         eal.rte_errno = 0
         self.ptr = rte_pktmbuf_pool_create(name.encode(), size, cache, 0,
