@@ -121,7 +121,8 @@ def ethtool(name: str, request: bytes) -> bytes:
 def offload(name: str, which: str) -> bool:
     """Is the offload on? False where the kernel does not know it."""
     try:
-        return struct.unpack("II", ethtool(name, struct.pack("II", OFFLOADS[which][0], 0)))[1] != 0
+        reply = ethtool(name, struct.pack("II", OFFLOADS[which][0], 0))
+        return bool(struct.unpack("II", reply)[1])
     except OSError:
         return False
 

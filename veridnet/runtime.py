@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -59,6 +60,15 @@ _eal: Eal | None = None
 _current: Runtime | None = None
 _serial = itertools.count()
 _lock = threading.RLock()
+
+
+def _close_at_exit() -> None:
+    """Lcores must not run on while the interpreter is taken down."""
+    if _current is not None:
+        _current.close()
+
+
+atexit.register(_close_at_exit)
 
 
 def pool_bytes(mbufs: int, data_room: int) -> int:
@@ -180,6 +190,7 @@ class Port(NativePort):
         self.name = name
         self.index = index
         self.max_frame: int | None = None
+        self.mtu_limit = 65535
         self.details = plan.details
         self.warnings = plan.warnings
         self.problems: list[str] = []
@@ -187,6 +198,30 @@ class Port(NativePort):
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.n_rx_queues} queue(s)"
         return f"<Port {self.name} ({self.kind}), {state}>"
+
+    @property
+    def mtu(self) -> int:
+        """The port's MTU in bytes: a frame without its header of 14 bytes.
+
+        It can be set to anything up to what the port was added with (its buffers are for that).
+        """
+        return NativePort.mtu.__get__(self)  # type: ignore[attr-defined, no-any-return]
+
+    @mtu.setter
+    def mtu(self, value: int) -> None:
+        if value > self.mtu_limit:
+            raise ConfigError(
+                f"port {self.name} was made for an MTU of at most {self.mtu_limit}",
+                hint=f"add it with mtu={value}",
+            )
+        NativePort.mtu.__set__(self, value)  # type: ignore[attr-defined]
+        self.limit_frames()
+
+    def limit_frames(self) -> None:
+        """Sets the frame limit that follows from the kind and the MTU."""
+        limit = self.plan.max_frame
+        self.max_frame = limit(self) if callable(limit) else limit
+        self.set_tx(max_frame=self.max_frame)
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -289,7 +324,9 @@ class Runtime:
         self.forwarders: list[Forwarder] = []
         self.pools: list[Mempool] = []
         self.problems: list[str] = []
+        self.residue = 0  # mbufs that drivers never gave back (net_af_xdp's fill ring)
         self.closed = True
+        self._pid = os.getpid()
         self._shared: dict[int, list[SharedPool]] = {}
         self._final: Totals | None = None
         global _current
@@ -489,6 +526,7 @@ class Runtime:
         need = queues * (plan.rx_desc + plan.tx_desc)
         if plan.own_pool:
             pool = self.add_pool(plan.own_pool, plan.data_room)
+            pool.residue = plan.residue
         else:
             pool = self._pool(need, plan.data_room)
         copies = self._copy_pool(plan, pool)
@@ -505,9 +543,9 @@ class Runtime:
             port.mtu = plan.mtu
         if plan.mac is not None:
             port.mac = plan.mac
-        port.max_frame = plan.max_frame(port) if callable(plan.max_frame) else plan.max_frame
+        port.mtu_limit = max(port.mtu, plan.mtu or 0)
+        port.limit_frames()
         port.set_tx(
-            max_frame=port.max_frame,
             rx_only=plan.rx_only,
             direct=plan.direct,
             vlan_extra=plan.vlan_extra,
@@ -611,6 +649,10 @@ class Runtime:
         global _current
         if self.closed:
             return
+        if os.getpid() != self._pid:
+            # A forked child has nothing of its own to close.
+            self.closed = True
+            return
         for forwarder in self.forwarders:
             forwarder.stop()
         native_burst.set_default_pool(None)
@@ -623,6 +665,7 @@ class Runtime:
             self.problems += port.problems
         self._final = self._totals()
         for pool in self.pools:
+            self.residue += pool.in_use if pool.residue else 0
             pool.close()
         self.closed = True
         with _lock:

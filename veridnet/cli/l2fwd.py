@@ -164,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
     data = result.to_dict()
     data["problems"] = list(rt.problems)
     data["mbufs_in_use"] = rt.mbufs_in_use()
+    data["mbufs_residue"] = rt.residue
     print_summary(data)
     if args.json:
         print(json.dumps(data))

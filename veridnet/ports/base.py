@@ -88,6 +88,7 @@ class PortPlan:
     promiscuous: bool = True
     data_room: int = 2048
     own_pool: int = 0  # mbufs of a pool that is this port's alone; 0: shares one
+    residue: bool = False  # the driver never gives back some mbufs of that pool
     scatter: bool = False
     max_frame: int | Callable[[Port], int] | None = None  # without FCS
     vlan_extra: bool = False

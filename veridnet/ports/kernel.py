@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +181,9 @@ class AfPacket(PortKind):
         # The driver copies a whole slot into one mbuf, whatever the mbuf's size.
         plan.data_room = max(2048, framesz)
         # The kernel refuses a longer frame and then stalls the ring; a tag may come on top.
-        plan.max_frame = mtu + ETH_HEADER
+        plan.max_frame = lambda port: port.mtu + ETH_HEADER
         plan.vlan_extra = True
+        plan.mtu = mtu  # what the interface has: DPDK believes 1,500 of every one
         plan.details["iface"] = dev.name
 
 
@@ -211,6 +214,7 @@ class AfXdp(PortKind):
                 f"af_xdp: {dev.name} has {have} rx queue(s); queues={values['queues']} from "
                 f"start_queue={values['start_queue']} do not fit"
             )
+        quiet_libraries()
         check_offloads(plan, dev, values)
         plan.devargs = self.devargs(
             values, "iface", "start_queue", "force_copy", "busy_budget", "xdp_prog"
@@ -218,17 +222,32 @@ class AfXdp(PortKind):
         plan.devargs["queue_count"] = str(values["queues"])
         # Its umem is the first chunk of its rx pool, of 2,048-byte frames: a pool of its own.
         plan.own_pool = 16384 * values["queues"]
+        plan.residue = True
         plan.data_room = 2048
         plan.rx_desc = plan.tx_desc = 2048
         # Reads one segment of its own pool or copies the first segment of any other.
         plan.direct = True
-        plan.max_frame = lambda port: min(port_limit(port), dev.mtu + ETH_VLAN_HEADER, 2048)
+        plan.max_frame = lambda port: min(
+            port_limit(port), max(port.mtu, dev.mtu) + ETH_VLAN_HEADER, 2048
+        )
         plan.details["iface"] = dev.name
-        if dev.mtu + ETH_VLAN_HEADER > 2048:
+        if dev.mtu + ETH_VLAN_HEADER <= 2048:
+            plan.mtu = values["mtu"] or dev.mtu
+        else:
             plan.warnings.append(
                 f"{dev.name}: its MTU is {dev.mtu}, af_xdp takes frames of at most 2,048 bytes; "
                 f"longer ones are dropped (ip link set {dev.name} mtu 1500)"
             )
+
+
+def quiet_libraries() -> None:
+    """libbpf and libxdp, which the driver has loaded, print to stderr unless told not to."""
+    for library, function in (
+        ("libbpf.so.1", "libbpf_set_print"),
+        ("libxdp.so.1", "libxdp_set_print"),
+    ):
+        with contextlib.suppress(OSError, AttributeError):
+            getattr(ctypes.CDLL(library, mode=os.RTLD_NOLOAD | os.RTLD_NOW), function)(None)
 
 
 def port_limit(port: Port) -> int:

@@ -21,6 +21,7 @@ from dpdk.mbuf cimport (
 from kernels cimport vn
 from veridnet._native.errors cimport check_process
 from veridnet._native.memory cimport Mempool, mbuf_returned
+from veridnet._native cimport memory
 
 from veridnet.errors import BurstError, ClosedError, PoolError, StateError, ViewError
 
@@ -105,6 +106,7 @@ cdef class PacketView:
             self.burst.n_views -= 1
             self.burst.slot_views[self.slot] -= 1
         rte_pktmbuf_free_seg(self.ptr)
+        memory.live_views -= 1
         mbuf_returned()
 
 
@@ -324,6 +326,7 @@ cdef class Burst:
         v.readonly = not writable
         rte_mbuf_refcnt_update(seg, 1)
         v.ptr = seg
+        memory.live_views += 1
         self.n_views += 1
         self.slot_views[i] += 1
         return memoryview(v)

@@ -9,8 +9,10 @@ cdef class Mempool:
     cdef readonly unsigned int size
     cdef readonly unsigned int data_room
     cdef bint closing
+    cdef public bint residue      # its driver keeps mbufs for ever: freed with them
     cdef rte_mempool *check(self) except NULL
     cdef void maybe_free(self) noexcept
 
 
 cdef void mbuf_returned() noexcept
+cdef int live_views               # PacketViews of the process

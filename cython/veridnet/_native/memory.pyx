@@ -104,6 +104,9 @@ cdef class Mempool:
     cache
         Mbufs that each lcore keeps for itself.
 
+    ``residue`` set: a driver keeps some of its mbufs for ever (net_af_xdp leaves its fill ring), so
+    the closed pool is freed with them in use, once its ports are gone and no view lives.
+
     A pool with mbufs in use (held by a live view of packet bytes) outlives `close`: it is freed
     when the last of them comes back.
     """
@@ -158,7 +161,8 @@ cdef class Mempool:
         self.maybe_free()
 
     cdef void maybe_free(self) noexcept:
-        if self.ptr != NULL and self.closing and rte_mempool_in_use_count(self.ptr) == 0:
+        if self.ptr != NULL and self.closing and (
+                rte_mempool_in_use_count(self.ptr) == 0 or (self.residue and live_views == 0)):
             _closing.pop(<size_t>self.ptr, None)
             rte_mempool_free(self.ptr)
             self.ptr = NULL

@@ -1,0 +1,3 @@
+from typing import Any
+
+def scan(path: str) -> dict[str, Any]: ...

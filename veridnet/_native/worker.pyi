@@ -1,0 +1,40 @@
+from typing import Any, TypeVar
+
+from veridnet._native.memory import Mempool
+from veridnet._native.port import NativePort
+
+MAX_PORTS: int
+MAX_BURST: int
+
+_Port = TypeVar("_Port", bound=NativePort)
+
+class Forwarder:
+    @property
+    def bridging(self) -> bool: ...
+    def __init__(
+        self,
+        ports: list[_Port],
+        lcores: list[int],
+        *,
+        destinations: list[int] | None = None,
+        macs: list[bytes | None] | None = None,
+        receive: list[bool],
+        copy_pool: Mempool,
+        burst: int = 32,
+        count: int = -1,
+        policy: str = "retry",
+        stations: int = 8192,
+        age_s: float = 300.0,
+    ) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def budget(self) -> int: ...
+    def passes(self) -> list[tuple[int, int]]: ...
+    def counters(self) -> dict[str, Any]: ...
+    def stations(self, limit: int = 65536) -> list[tuple[str, int, float]]: ...
+    def bridge_counters(self) -> dict[str, int]: ...
