@@ -17,7 +17,13 @@ from veridnet._native.burst import Burst
 from veridnet.config import RuntimeConfig
 from veridnet.errors import VeridnetError
 from veridnet.ports import KINDS, PortKind
-from veridnet.ports.kernel import CAP_NET_ADMIN, CAP_NET_RAW, has_capability
+from veridnet.ports.kernel import (
+    CAP_IPC_LOCK,
+    CAP_NET_ADMIN,
+    CAP_NET_RAW,
+    CAP_SYS_ADMIN,
+    has_capability,
+)
 from veridnet.ports.raw import BIFURCATED, SYS_PCI, USER_DRIVERS
 from veridnet.runtime import MEMORY_NAMES, THP_ENABLED, Runtime, choose_memory, thp_enabled
 
@@ -26,7 +32,6 @@ __all__ = ["Check", "Nic", "driver_folder", "driver_present", "examine", "nics"]
 OK, FALLBACK, NO = "ok", "fallback", "no"
 SYS_NODES = Path("/sys/devices/system/node")
 SYS_HUGE = Path("/sys/kernel/mm/hugepages")
-CAP_IPC_LOCK, CAP_SYS_ADMIN = 14, 21
 
 
 @dataclass(frozen=True)
@@ -199,9 +204,9 @@ def memory_choice() -> tuple[str, str]:
 def check_rights() -> Iterator[Check]:
     yield Check("user", OK, f"uid {os.geteuid()}")
     needs = (
-        (CAP_NET_ADMIN, "cap_net_admin", "tap and af_xdp ports"),
-        (CAP_NET_RAW, "cap_net_raw", "af_packet ports"),
-        (CAP_IPC_LOCK, "cap_ipc_lock", "NICs through vfio"),
+        (CAP_NET_ADMIN, "cap_net_admin", "tap, af_packet and af_xdp ports"),
+        (CAP_NET_RAW, "cap_net_raw", "af_packet and af_xdp ports"),
+        (CAP_IPC_LOCK, "cap_ipc_lock", "af_xdp ports, NICs through vfio"),
         (CAP_SYS_ADMIN, "cap_sys_admin", "af_xdp ports"),
     )
     missing = [(name, what) for bit, name, what in needs if not has_capability(bit)]
@@ -220,13 +225,13 @@ def check_kernel() -> Iterator[Check]:
         "/dev/net/tun" if tun else "/dev/net/tun is missing or not accessible",
         "" if tun and has_capability(CAP_NET_ADMIN) else "sudo modprobe tun, and run with sudo",
     )  # fmt: skip
-    for name, family, protocol, bit in (
-        ("af_packet ports", socket.AF_PACKET, 0, CAP_NET_RAW),
-        ("af_xdp ports", 44, 0, CAP_NET_ADMIN),
+    for name, family, needs in (
+        ("af_packet ports", socket.AF_PACKET, (CAP_NET_RAW, CAP_NET_ADMIN)),
+        ("af_xdp ports", 44, (CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, CAP_IPC_LOCK)),
     ):
         try:
-            socket.socket(family, socket.SOCK_RAW, protocol).close()
-            good = has_capability(bit)
+            socket.socket(family, socket.SOCK_RAW, 0).close()
+            good = all(has_capability(bit) for bit in needs)
             yield Check(name, OK if good else NO, "the kernel has the socket",
                         "" if good else "run with sudo")  # fmt: skip
         except OSError as e:

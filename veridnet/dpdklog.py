@@ -14,6 +14,8 @@ import threading
 from veridnet._native import eal
 
 logger = logging.getLogger("veridnet.dpdk")
+# A program that has not set logging up gets errors as exceptions; DPDK's lines are for who asks.
+logger.addHandler(logging.NullHandler())
 
 # DPDK's level (rte_log.h: 1 emergency .. 8 debug) -> Python's.
 LEVELS = [logging.INFO] + [logging.CRITICAL] * 3 + [

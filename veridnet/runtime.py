@@ -692,6 +692,8 @@ def hint_for(error: PortError | PoolError) -> str:
     """What usually mends an error number."""
     import errno
 
+    if error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() == 0:
+        return ""
     return {
         errno.EPERM: "run it with sudo",
         errno.EACCES: "run it with sudo",

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vn_rewrite.h"
 
+typedef uint8_t vn_u8x16 __attribute__((vector_size(16)));
+
 int
 vn_unshare(struct rte_mempool *pool, struct rte_mbuf **pkt)
 {
@@ -56,7 +58,7 @@ vn_swap_macs(struct rte_mbuf **pkts, uint16_t n, struct vn_sizes *s)
 
 	for (uint16_t i = 0; i < n; i++) {
 		uint8_t *eth = rte_pktmbuf_mtod(pkts[i], uint8_t *);
-		struct vn_macs m, r;
+		vn_u8x16 v;
 
 		if (unlikely(vn_sizes_add(&sum, pkts[i]))) {
 			eth = vn_own_header(NULL, &pkts[i]);
@@ -66,11 +68,18 @@ vn_swap_macs(struct rte_mbuf **pkts, uint16_t n, struct vn_sizes *s)
 				return i;
 			}
 		}
-		m = vn_macs_load(eth);
-		/* Bytes 0..5 and 6..11 change places: a rotation by 48 bits of 96. */
-		r.low = m.low >> 48 | (uint64_t)m.high << 16 | m.low << 48;
-		r.high = (uint32_t)(m.low >> 16);
-		vn_macs_store(eth, r);
+		if (unlikely(pkts[i]->data_len < sizeof(v))) {
+			uint8_t src[6];
+
+			memcpy(src, eth + 6, 6);
+			memcpy(eth + 6, eth, 6);
+			memcpy(eth, src, 6);
+			continue;
+		}
+		/* Bytes 12..15 are written back as they were: one load, one shuffle, one store. */
+		memcpy(&v, eth, sizeof(v));
+		v = __builtin_shufflevector(v, v, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14, 15);
+		memcpy(eth, &v, sizeof(v));
 	}
 	*s = sum;
 	return n;

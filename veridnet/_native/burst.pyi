@@ -1,9 +1,10 @@
 from collections.abc import Iterable, Iterator
-from typing import Any, SupportsBytes, SupportsIndex, final
+from typing import Any, SupportsBytes
 
 import numpy as np
 from _typeshed import ReadableBuffer
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from veridnet._native.memory import Mempool
 
@@ -14,8 +15,10 @@ def held() -> int: ...
 def close_all() -> int: ...
 def mac_bytes(mac: str | ReadableBuffer) -> bytes: ...
 
+@disjoint_base
 class PacketView: ...
 
+@disjoint_base
 class Burst:
     def __init__(self, capacity: int = 256) -> None: ...
     @property

@@ -1,7 +1,12 @@
+from typing import Self
+
+from typing_extensions import disjoint_base
+
 HEADROOM: int
 
 def hugepages_probe(pages: int, page_bytes: int) -> int: ...
 
+@disjoint_base
 class Heap:
     @property
     def name(self) -> str: ...
@@ -16,6 +21,7 @@ class Heap:
     @property
     def huge_bytes(self) -> int: ...
 
+@disjoint_base
 class Mempool:
     residue: bool
     @property
@@ -28,15 +34,15 @@ class Mempool:
     def size(self) -> int: ...
     @property
     def data_room(self) -> int: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         name: str,
         size: int,
         data_room: int = 2048,
         socket: int = -1,
         cache: int = 256,
         memory: str = "",
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def in_use(self) -> int: ...
     @property

@@ -2,12 +2,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import disjoint_base
 
 from veridnet._native.burst import Burst
 from veridnet._native.memory import Mempool
 
 POLICIES: dict[str, int]
 
+@disjoint_base
 class NativePort:
     def __new__(cls, device: str, *args: object, **kwargs: object) -> Self: ...
     @property

@@ -1,4 +1,6 @@
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+
+from typing_extensions import disjoint_base
 
 from veridnet._native.memory import Mempool
 from veridnet._native.port import NativePort
@@ -8,11 +10,12 @@ MAX_BURST: int
 
 _Port = TypeVar("_Port", bound=NativePort)
 
+@disjoint_base
 class Forwarder:
     @property
     def bridging(self) -> bool: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         ports: list[_Port],
         lcores: list[int],
         *,
@@ -25,7 +28,7 @@ class Forwarder:
         policy: str = "retry",
         stations: int = 8192,
         age_s: float = 300.0,
-    ) -> None: ...
+    ) -> Self: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
     @property

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from veridnet import doctor
@@ -55,6 +56,6 @@ def run(args: argparse.Namespace) -> int:
         for name in ("", "what", "found", "mend"):
             table.add_column(name, overflow="fold")
         for c in checks:
-            table.add_row(f"[{STYLES[c.status]}]{c.status}[/]", c.name, c.found, c.mend)
+            table.add_row(f"[{STYLES[c.status]}]{c.status}[/]", c.name, escape(c.found), escape(c.mend))
         console.print(table)
     return 0 if report["works"] else 1

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def console() -> Console:
     """stderr, as wide as the table needs where it is no terminal."""
     if sys.stderr.isatty():
-        return Console(stderr=True)
-    return Console(stderr=True, width=120, color_system=None)
+        return Console(stderr=True, markup=False)
+    return Console(stderr=True, markup=False, width=120, color_system=None)
 
 
 def port_table(title: str | None = None) -> Table:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from veridnet import doctor, netdev
@@ -86,7 +87,9 @@ def keys(kind: str) -> list[dict[str, Any]]:
         {
             "key": k.name,
             "values": "|".join(k.choices) or {bool: "on|off", int: "number"}.get(k.type, "text"),
-            "range": k.range().strip(),
+            "range": f"from 1 to {KINDS[kind].max_queues}"
+            if k.name == "queues"
+            else k.range().strip(),
             "default": k.default,
             "help": k.help,
         }
@@ -190,8 +193,8 @@ def show_probe(data: dict[str, Any], console: Console) -> None:
         t.add_row("link", "up" if p["link"]["up"] else "down")
         t.add_row("speed", f"{p['link']['speed_mbps']:,} Mbit/s" if p["link"]["speed_mbps"] else "-")
         for k, v in (p["info"] | p["details"]).items():
-            t.add_row(k, hex(v) if k.endswith("capa") else str(v))
+            t.add_row(k, hex(v) if k.endswith("capa") else escape(str(v)))
         for w in p["warnings"]:
-            t.add_row("[yellow]warning[/]", w)
+            t.add_row("[yellow]warning[/]", escape(w))
         console.print(t)
         console.print()

@@ -14,7 +14,7 @@ from veridnet.ports.base import ETH_HEADER, ETH_VLAN_HEADER, Key, PortKind, Port
 if TYPE_CHECKING:
     from veridnet.runtime import Port
 
-CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
+CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK, CAP_SYS_ADMIN = 12, 13, 14, 21
 
 
 def has_capability(bit: int) -> bool:
@@ -31,7 +31,7 @@ def need_capability(kind: str, bit: int, name: str) -> None:
     if not has_capability(bit):
         raise PortError(
             f"{kind}: needs the capability {name}",
-            hint=f"run it with sudo, or: sudo setcap {name}+ep $(readlink -f $(which python3))",
+            hint='run it with sudo; see dpdk-config/host-setup.md, "Rights without root"',
         )
 
 
@@ -84,8 +84,10 @@ class Tap(PortKind):
         if iface is not None:
             check_iface_name(iface)
             if iface in netdev.names():
+                ours = netdev.get(iface).driver == "tun"
                 raise PortError(
-                    f"tap: an interface {iface!r} exists already", hint=f"ip link del {iface}"
+                    f"tap: an interface {iface!r} exists already",
+                    hint=f"ip link del {iface}" if ours else "choose another name",
                 )
         plan.devargs = self.devargs(values, "iface", "remote", "mac")
         if values["persist"]:
@@ -139,6 +141,7 @@ class AfPacket(PortKind):
         if not values["iface"]:
             raise ConfigError("af_packet: give iface=NAME")
         need_capability("af_packet", CAP_NET_RAW, "cap_net_raw")
+        need_capability("af_packet", CAP_NET_ADMIN, "cap_net_admin")
         dev = netdev.get(values["iface"])
         check_up("af_packet", dev)
         mtu = values["mtu"] or dev.mtu
@@ -205,7 +208,11 @@ class AfXdp(PortKind):
     def fill(self, plan: PortPlan, values: dict[str, Any]) -> None:
         if not values["iface"]:
             raise ConfigError("af_xdp: give iface=NAME")
-        need_capability("af_xdp", CAP_NET_ADMIN, "cap_net_admin")
+        for bit, name in (
+            (CAP_NET_ADMIN, "cap_net_admin"), (CAP_NET_RAW, "cap_net_raw"),
+            (CAP_SYS_ADMIN, "cap_sys_admin"), (CAP_IPC_LOCK, "cap_ipc_lock"),
+        ):  # fmt: skip
+            need_capability("af_xdp", bit, name)
         dev = netdev.get(values["iface"])
         check_up("af_xdp", dev)
         have = len(list((netdev.SYS_NET / dev.name / "queues").glob("rx-*")))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: libpcap's classic file: bytes of the file header and of a record's header.
 FILE_HEADER, RECORD_HEADER = 24, 16
 
+#: Not tcprewrite: Debian 12's writes wrong EtherTypes (tcpreplay issue 790).
+TO_ETHERNET = "give its packets Ethernet headers with: python examples/to_ethernet.py IN OUT"
+
 
 class Pcap(PortKind):
     name = "pcap"
@@ -141,17 +144,12 @@ def open_file(plan: PortPlan, path: str, flags: int) -> int:
 def check_ethernet(capture: Capture) -> None:
     """Only Ethernet frames go onto an Ethernet port."""
     if capture.damaged and capture.records == 0:
-        hint = (
-            "split it by interface with: editcap / tshark -Y 'frame.interface_id == 0' -w out.pcap"
-            if "first interface" in capture.error
-            else ""
-        )
+        hint = TO_ETHERNET if "first interface" in capture.error else ""
         raise CaptureError(f"{capture.path}: no readable frame: {capture.error}", hint=hint)
     if capture.linktype != 1:
         raise CaptureError(
             f"{capture.path}: its link type is {capture.linktype_name}, not Ethernet (EN10MB)",
-            hint="its packets have no Ethernet header; give them one with: "
-            "tcprewrite --dlt=enet --enet-dmac=MAC --enet-smac=MAC --infile IN --outfile OUT",
+            hint=TO_ETHERNET,
         )
     if capture.max_length > 65535:
         raise CaptureError(

@@ -23,7 +23,7 @@ from veridnet._native.errors cimport check_process
 from veridnet._native.memory cimport Mempool, mbuf_returned
 from veridnet._native cimport memory
 
-from veridnet.errors import BurstError, ClosedError, PoolError, StateError, ViewError
+from veridnet.errors import ClosedError, ConfigError, PoolError, StateError, ViewError
 
 # What the program itself made and freed, outside every port's queue.
 memset(&account, 0, sizeof(account))
@@ -344,6 +344,7 @@ cdef class Burst:
 
     def to_scapy(self, Py_ssize_t i):
         """Packet i as a scapy ``Ether`` packet: a copy. Needs scapy."""
+        from scapy.layers import inet, inet6  # noqa: F401  what Ether finds above it
         from scapy.layers.l2 import Ether
         return Ether(self.to_bytes(i))
 
@@ -447,5 +448,5 @@ def mac_bytes(mac) -> bytes:
     else:
         raw = bytes(mac)
     if len(raw) != 6:
-        raise ValueError(f"not a MAC address: {mac!r}")
+        raise ConfigError(f"not a MAC address: {mac!r}")
     return raw

@@ -1,0 +1,44 @@
+"""A learning bridge between two new interfaces of the Linux stack.
+
+    sudo .venv/bin/python examples/bridge.py [SECONDS]
+
+Makes vtap0 and vtap1 and bridges them until Ctrl-C, or for so many seconds. Needs root
+(cap_net_admin).
+"""
+
+import signal
+import sys
+import threading
+
+import veridnet as vn
+from veridnet.apps.l2fwd import L2fwd
+
+TRY = """\
+vtap0 and vtap1 are bridged. In another terminal, two hosts that reach each other through them:
+
+    for i in 0 1; do
+        sudo ip netns add host$i
+        sudo ip link set vtap$i netns host$i
+        sudo ip -n host$i addr add 192.0.2.1$i/24 dev vtap$i
+        sudo ip -n host$i link set vtap$i up
+    done
+    sudo ip netns exec host0 ping -c 3 192.0.2.11
+    sudo ip netns del host0; sudo ip netns del host1
+
+Ctrl-C ends it."""
+
+seconds = float(sys.argv[1]) if len(sys.argv) > 1 else None
+stop = threading.Event()
+signal.signal(signal.SIGINT, lambda *_: stop.set())
+
+try:
+    with vn.Runtime() as rt:
+        ports = [rt.add_port("tap", iface=name) for name in ("vtap0", "vtap1")]
+        print(TRY, flush=True)
+        bridge = L2fwd(rt, ports, learn=True)
+        result = bridge.run(duration=seconds, stop=stop)
+        for mac, port, age in bridge.forwarder.stations():
+            print(f"{mac} is behind {ports[port].details['iface']}, seen {age:.0f} s ago")
+        print(f"{result.tx_packets} packets sent, drops: {result.drops or 'none'}")
+except vn.VeridnetError as e:
+    sys.exit(f"bridge.py: {e}" + (f" [{e.hint}]" if e.hint else ""))
