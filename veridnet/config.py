@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import os
 import re
 import tomllib
@@ -63,7 +64,7 @@ class RuntimeConfig:
             )
         if not isinstance(self.mbufs, int) or not 512 <= self.mbufs <= 2**26:
             raise ConfigError(f"mbufs={self.mbufs!r}: must be a number from 512 to 67108864")
-        if self.log_level not in LOG_LEVELS:
+        if not isinstance(self.log_level, str) or self.log_level not in LOG_LEVELS:
             raise ConfigError(
                 f"log_level={self.log_level!r}: must be one of {', '.join(LOG_LEVELS)}"
             )
@@ -84,8 +85,8 @@ def parse_lcores(value: object) -> tuple[int, ...]:
             cpus += range(int(m[1]), int(m[2] or m[1]) + 1)
     else:
         try:
-            cpus = [int(c) for c in value]  # type: ignore[attr-defined]
-        except (TypeError, ValueError):
+            cpus = [operator.index(c) for c in value]  # type: ignore[attr-defined]
+        except TypeError:
             raise ConfigError(f"lcores={value!r}: a list of CPU numbers") from None
     allowed = os.sched_getaffinity(0)
     missing = [c for c in cpus if c not in allowed]
@@ -206,7 +207,8 @@ def load_profile(path: str | os.PathLike[str], l2fwd_keys: Mapping[str, type]) -
             data = tomllib.load(f)
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (ValueError, RecursionError) as e:
+        # Not only TOMLDecodeError: bytes that are no UTF-8, and numbers and nests without end.
         raise ConfigError(f"{path}: not TOML: {e}") from None
     check_keys(path, "", data, ("runtime", "port", "l2fwd"))
     runtime = table(path, "runtime", data.get("runtime", {}))

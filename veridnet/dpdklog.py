@@ -7,6 +7,7 @@ from inside DPDK's callback could deadlock with the GIL.
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import os
 import threading
@@ -44,7 +45,9 @@ class LogReader(threading.Thread):
                     if event := self.marks.pop(line, None):
                         event.set()
                 elif line:
-                    self.record(line)
+                    # A program's handler may fail; this thread must not: DPDK's pipe would fill.
+                    with contextlib.suppress(Exception):
+                        self.record(line)
 
     def record(self, line: bytes) -> None:
         number = line[0] - ord("0")

@@ -22,6 +22,7 @@ The text of an error says what and why; ``hint`` says what mends it ("" where no
 from __future__ import annotations
 
 import os
+from typing import Any
 
 __all__ = [
     "BurstError",
@@ -99,6 +100,10 @@ class DpdkError(VeridnetError, OSError):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.strerror}" if self.errno else self.what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError keeps errno where pickle does not look.
+        return type(self), (self.what, self.errno or 0), {"hint": self.hint}
 
 
 class PoolError(DpdkError, MemoryError):

@@ -55,6 +55,9 @@ def scan(path: str | os.PathLike[str], *, shown: str | None = None) -> Capture:
     """
     path = os.fspath(path)
     name = shown or path
+    if os.path.exists(path) and not os.path.isfile(path):
+        # A FIFO would be waited for, a device may never end.
+        raise CaptureError(f"{name}: is not a regular file")
     found = native.scan(path)
     if found["linktype"] < 0:
         if os.path.exists(path) and os.path.getsize(path) == 0:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,7 +206,7 @@ class Port(NativePort):
 
         It can be set to anything up to what the port was added with (its buffers are for that).
         """
-        return NativePort.mtu.__get__(self)  # type: ignore[attr-defined, no-any-return]
+        return NativePort.mtu.__get__(self)  # type: ignore[no-any-return]
 
     @mtu.setter
     def mtu(self, value: int) -> None:
@@ -252,13 +253,28 @@ class Port(NativePort):
 
     def close(self) -> None:
         """Stops and removes the port; its counters stay readable. May be called twice."""
-        if self.closed:
-            return
+        while not self.closed:
+            try:
+                self._end()
+            except StateError:
+                if not self.sending:
+                    raise
+                # Another thread waits in tx, for at most the retry bound: it needs the GIL.
+                time.sleep(0.001)
+
+    def _end(self) -> None:
+        if self.sending:
+            raise StateError("another thread is sending on this port")
         if self.kind == "ring":
             # What was sent to a ring and never received would keep its mbufs for ever.
             with contextlib.suppress(StateError):
+                self.start()
                 self.details["left_in_ring"] = self.drain()
         super().close()
+        if self.kind == "ring":
+            # The driver makes 16 rings and frees only those of its queues (22.11).
+            for i in range(self.n_rx_queues, 16):
+                eal.ring_free(f"ETH_RXTX{i}_{self.device}")
         self.finish()
 
     def finish(self) -> None:
@@ -278,6 +294,10 @@ class SharedPool:
 
     pool: Mempool
     reserved: int = 0
+
+    def give_back(self, need: int) -> None:
+        """A port has gone."""
+        self.reserved -= need
 
 
 @dataclass
@@ -339,7 +359,7 @@ class Runtime:
         native_burst.account_reset()
         eal.log_level("", LOG_LEVELS[self.config.log_level])
         try:
-            native_burst.set_default_pool(self._pool(0, 2048))
+            native_burst.set_default_pool(self._shared_pool(0, 2048).pool)
         except BaseException:
             self.close()
             raise
@@ -409,16 +429,16 @@ class Runtime:
         self.pools.append(pool)
         return pool
 
-    def _pool(self, need: int, data_room: int) -> Mempool:
+    def _shared_pool(self, need: int, data_room: int) -> SharedPool:
         """A shared pool whose buffers are that large, with `need` more mbufs to spare."""
         pools = self._shared.setdefault(data_room, [])
         for shared in pools:
             if shared.reserved + need + 4096 <= max(shared.pool.size, 4096):
                 shared.reserved += need
-                return shared.pool
+                return shared
         pool = self.add_pool(max(self.config.mbufs, need + 8191), data_room)
         pools.append(SharedPool(pool, need))
-        return pool
+        return pools[-1]
 
     @property
     def pool(self) -> Mempool:
@@ -460,6 +480,8 @@ class Runtime:
         plan = kind_of.plan(spec.options)
         with contextlib.ExitStack() as undo:
             undo.callback(plan.resources.close)
+            for path in plan.made:
+                undo.callback(Path(path).unlink, missing_ok=True)
             port = self._make(kind_of, plan, spec, undo)
             undo.pop_all()
         return port
@@ -473,7 +495,7 @@ class Runtime:
     ) -> Port:
         index = len(self.ports)
         name = str(spec.options.get("name") or index)
-        if any(p.name == name for p in self.ports):
+        if any(p.name == name and not p.closed for p in self.ports):
             raise ConfigError(f"there is already a port named {name!r}")
         if plan.needs_hugepages and self.memory != "hugepages":
             raise PortError(
@@ -499,6 +521,11 @@ class Runtime:
         except (PortError, PoolError) as e:
             detail = "; ".join(log.errors()[-2:])
             text = f"{spec}: {e.what}"
+            if "Failed to connect socket" in detail:
+                raise PortError(
+                    f"{spec}: nobody listens on its socket",
+                    hint="start the side with role=server first",
+                ) from None
             if "failed to parse device" in detail:
                 text = f"{spec}: DPDK has no driver for {device}, or it is not installed"
             elif detail:
@@ -527,8 +554,12 @@ class Runtime:
         if plan.own_pool:
             pool = self.add_pool(plan.own_pool, plan.data_room)
             pool.residue = plan.residue
+            if not plan.residue:
+                plan.resources.callback(pool.close)
         else:
-            pool = self._pool(need, plan.data_room)
+            shared = self._shared_pool(need, plan.data_room)
+            plan.resources.callback(shared.give_back, need)
+            pool = shared.pool
         copies = self._copy_pool(plan, pool)
         port.configure(
             pool,
@@ -563,12 +594,12 @@ class Runtime:
     def _copy_pool(self, plan: PortPlan, pool: Mempool) -> Mempool:
         """Where copies for this port come from: never the pool that its receive ring feeds on."""
         if plan.direct and plan.own_pool:
-            return self._pool(0, 9216 if plan.data_room > 2048 else 2048)
+            return self._shared_pool(0, 9216 if plan.data_room > 2048 else 2048).pool
         return pool
 
     def port(self, name: str | int) -> Port:
-        """The port of that name or order."""
-        for p in self.ports:
+        """The port of that name or order; of those that have been closed, the last."""
+        for p in sorted(reversed(self.ports), key=lambda p: p.closed):
             if p.name == str(name):
                 return p
         raise ConfigError(
@@ -663,6 +694,7 @@ class Runtime:
             except VeridnetError as e:
                 self.problems.append(f"port {port.name}: {e}")
             self.problems += port.problems
+        native_burst.close_all()  # what threads that were sending have kept
         self._final = self._totals()
         for pool in self.pools:
             self.residue += pool.in_use if pool.residue else 0
@@ -673,6 +705,7 @@ class Runtime:
                 _current = None
 
     def __enter__(self) -> Self:
+        self._check()
         return self
 
     def __exit__(

@@ -54,3 +54,9 @@ cdef extern from "rte_malloc.h" nogil:
     int rte_malloc_heap_memory_add(const char *heap_name, void *va_addr, size_t len,
                                    uint64_t *iova_addrs, unsigned int n_pages, size_t page_sz)
     int rte_malloc_heap_get_socket(const char *name)
+
+cdef extern from "rte_ring.h" nogil:
+    struct rte_ring:
+        pass
+    rte_ring *rte_ring_lookup(const char *name)
+    void rte_ring_free(rte_ring *r)

@@ -25,6 +25,7 @@ cdef extern from "vn_account.h" nogil:
         uint64_t copies
         uint64_t retries
         uint64_t drops[]
+    int vn_started
     int vn_forked
 
 cdef extern from "vn_port.h" nogil:

@@ -19,4 +19,5 @@ const struct vn_drop_name vn_drop_table[VN_DROP_MAX] = {
 	[VN_DROP_CLOSED] = {"closed", "still held when the runtime closed"},
 };
 
+int vn_started;
 int vn_forked;

@@ -48,7 +48,9 @@ struct vn_account {
 	uint64_t drops[VN_DROP_MAX];
 } VN_CACHE_ALIGNED;
 
-/* Set in a forked child: nothing native may be used or freed there. */
+/* Set once rte_eal_init() was called. */
+extern VN_EXPORT int vn_started;
+/* Set in a child that was forked after that: nothing native may be used or freed there. */
 extern VN_EXPORT int vn_forked;
 
 #endif

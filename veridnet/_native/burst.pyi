@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Iterator
-from typing import Any, SupportsBytes
+from typing import Any, Self, SupportsBytes
 
 import numpy as np
 from _typeshed import ReadableBuffer
@@ -20,7 +20,7 @@ class PacketView: ...
 
 @disjoint_base
 class Burst:
-    def __init__(self, capacity: int = 256) -> None: ...
+    def __new__(cls, capacity: int = 256) -> Self: ...
     @property
     def capacity(self) -> int: ...
     @staticmethod

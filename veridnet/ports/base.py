@@ -37,6 +37,8 @@ class Key:
 
     def parse(self, value: object) -> Any:
         """The value as this key's type; ConfigError names key, value and what is allowed."""
+        if not isinstance(value, (str, int, float)):
+            raise ConfigError(f"{self.name}={value!r}: must be one value")
         if self.choices:
             text = str(value)
             if text not in self.choices:
@@ -104,6 +106,7 @@ class PortPlan:
     warnings: list[str] = field(default_factory=list)
     on_close: Callable[[Port], Iterable[str]] | None = None  # after the device is gone
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    made: list[str] = field(default_factory=list)  # files that go again if no port comes of it
     inputs: list[tuple[int, int]] = field(default_factory=list)  # (device, inode) of files read
     outputs: list[tuple[int, int]] = field(default_factory=list)
 

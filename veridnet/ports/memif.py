@@ -29,6 +29,9 @@ class Memif(PortKind):
     max_queues = 16
 
     def fill(self, plan: PortPlan, values: dict[str, Any]) -> None:
+        if not values["abstract"]:
+            # The driver refuses a path without a folder.
+            values["socket"] = os.path.abspath(values["socket"])
         path = values["socket"]
         if len(os.fsencode(path)) > 107:
             raise ConfigError(f"memif: socket={path}: longer than 107 bytes")

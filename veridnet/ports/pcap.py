@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: libpcap's classic file: bytes of the file header and of a record's header.
 FILE_HEADER, RECORD_HEADER = 24, 16
+#: Longer frames of several mbuf segments net_pcap cuts without a word when it writes them
+#: (RTE_ETH_PCAP_SNAPLEN).
+LONGEST_WRITTEN = 16128
 
 #: Not tcprewrite: Debian 12's writes wrong EtherTypes (tcpreplay issue 790).
 TO_ETHERNET = "give its packets Ethernet headers with: python examples/to_ethernet.py IN OUT"
@@ -55,7 +58,7 @@ class Pcap(PortKind):
             self.fill_tx(plan, tx)
         else:
             plan.rx_only = True
-        plan.max_frame = 65535
+        plan.max_frame = LONGEST_WRITTEN
 
     def fill_rx(self, plan: PortPlan, path: str, values: dict[str, Any]) -> None:
         fd = open_file(plan, path, os.O_RDONLY)
@@ -96,7 +99,7 @@ class Pcap(PortKind):
             )
 
     def fill_tx(self, plan: PortPlan, path: str) -> None:
-        created = not os.path.exists(path)
+        created = not os.path.lexists(path)
         # O_NONBLOCK: a FIFO without a reader is an error here, not a hang.
         fd = open_file(plan, path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK)
         st = os.fstat(fd)
@@ -125,7 +128,7 @@ class Pcap(PortKind):
 
         plan.on_close = finish
         if created:
-            plan.details["tx_created"] = True
+            plan.made.append(path)
 
 
 def open_file(plan: PortPlan, path: str, flags: int) -> int:

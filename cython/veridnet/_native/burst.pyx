@@ -4,6 +4,7 @@ A Burst owns its mbufs from the moment they are received (or made) until they ar
 Views of packet bytes hold a reference of their own, so that they never dangle.
 """
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -29,6 +30,13 @@ from veridnet.errors import ClosedError, ConfigError, PoolError, StateError, Vie
 memset(&account, 0, sizeof(account))
 
 cdef object _bursts = weakref.WeakSet()
+
+
+def _live() -> list:
+    """The live bursts. One copy in one step: other threads make and lose bursts meanwhile."""
+    return [b for ref in _bursts.data.copy() if (b := ref()) is not None]
+
+
 cdef Mempool _default_pool = None
 
 
@@ -51,7 +59,7 @@ def account_reset() -> None:
 cdef void settle_all():
     """Settles every live burst: before counters are read, or their queues go."""
     cdef Burst burst
-    for b in list(_bursts):
+    for b in _live():
         burst = b
         if burst.origin != NULL:
             burst.settle()
@@ -71,20 +79,27 @@ cdef dict account_dict(const vn.vn_account *a):
 
 def held() -> int:
     """Packets that all live bursts of this process hold."""
-    return sum(len(b) for b in list(_bursts))
+    return sum(len(b) for b in _live())
 
 
 def close_all() -> int:
-    """Frees what every live burst holds, counted as drops "closed"; returns how many."""
+    """Frees what every live burst holds, counted as drops "closed"; returns how many.
+
+    A burst that another thread is sending stays that thread's.
+    """
     cdef int total = 0
     cdef Burst burst
-    for b in list(_bursts):
+    check_process()
+    for b in _live():
         burst = b
+        if burst.busy:
+            continue
         total += burst.n
         burst.drop(vn.VN_DROP_CLOSED)
     return total
 
 
+@cython.no_gc_clear     # __dealloc__ needs the burst, in a reference cycle too
 cdef class PacketView:
     """The bytes of one mbuf segment, for the buffer protocol. Holds an mbuf reference."""
 
@@ -96,6 +111,8 @@ cdef class PacketView:
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         check_process()
+        if self.ptr == NULL:
+            raise BufferError("a view is made by Burst.view")
         PyBuffer_FillInfo(buffer, self, mtod(self.ptr),
                           self.ptr.data_len, self.readonly, flags)
 
@@ -135,8 +152,7 @@ cdef class Burst:
         if self.pkts == NULL or self.slot_views == NULL:
             raise MemoryError
         self.capacity = capacity
-
-    def __init__(self, unsigned int capacity=256):
+        # Here and not in __init__, which a subclass may leave out.
         _bursts.add(self)
 
     def __dealloc__(self):
@@ -200,7 +216,10 @@ cdef class Burst:
         if self.n:
             self.settle()
             vn.vn_drop(&account, self.pkts, self.n, reason)
-        self.forget()
+            self.forget()
+            mbuf_returned()
+        else:
+            self.forget()
 
     # -- for users ----------------------------------------------------------------------------
 
@@ -226,7 +245,10 @@ cdef class Burst:
         cdef bytes raw
         cdef const char *data
         cdef Py_ssize_t size
-        frames = [p if isinstance(p, bytes) else bytes(p) for p in packets]
+        frames = [p if isinstance(p, bytes) else frame_bytes(p) for p in packets]
+        for raw in frames:
+            if not 1 <= len(raw) <= 65535:
+                raise ValueError(f"a frame has from 1 to 65535 bytes, not {len(raw)}")
         if pool is None:
             pool = _default_pool
         if pool is None:
@@ -237,8 +259,6 @@ cdef class Burst:
         for raw in frames:
             data = PyBytes_AS_STRING(raw)
             size = len(raw)
-            if not 1 <= size <= 65535:
-                raise ValueError(f"a frame has from 1 to 65535 bytes, not {size}")
             head = make_packet(mp, data, <uint32_t>size)
             if head == NULL:
                 rte_pktmbuf_free_bulk(burst.pkts, burst.n)
@@ -436,6 +456,13 @@ cdef rte_mbuf *make_packet(rte_mempool *mp, const char *data, uint32_t size) noe
             return NULL
         seg = seg.next
         head.nb_segs += 1
+
+
+cdef bytes frame_bytes(packet):
+    if isinstance(packet, int):
+        # bytes(60) would be 60 zeros, and a frame given alone is a sequence of numbers.
+        raise TypeError("a packet is bytes or has bytes, and is no number; packets is a list")
+    return bytes(packet)
 
 
 def mac_bytes(mac) -> bytes:

@@ -14,8 +14,6 @@ from veridnet._native.errors cimport check_process, check_rc
 
 from veridnet.errors import EalError, PortError
 
-_started = False
-
 
 def version() -> str:
     """DPDK's version, as in ``"DPDK 22.11.11"``."""
@@ -28,8 +26,8 @@ def tsc_hz() -> int:
 
 
 def started() -> bool:
-    """Has EAL started in this process?"""
-    return _started
+    """Has the start of EAL been tried in this process? There is no second try."""
+    return vn.vn_started != 0
 
 
 def log_open(int fd) -> None:
@@ -55,24 +53,23 @@ def log_level(str pattern, int level) -> None:
 
 def init(list args) -> None:
     """Calls rte_eal_init. May be called once per process; the GIL is released meanwhile."""
-    global _started
     cdef int argc = len(args), rc, err
     cdef char **argv
     check_process()
-    if _started:
-        raise EalError("EAL has already started in this process")
+    if vn.vn_started:
+        raise EalError("EAL has already been started in this process")
     # DPDK keeps pointers into argv: it lives as long as the process.
     argv = <char **>calloc(argc + 1, sizeof(char *))
     if argv == NULL:
         raise MemoryError
     for i, arg in enumerate(args):
         argv[i] = strdup(arg.encode())
+    vn.vn_started = 1
     with nogil:
         rc = eal.rte_eal_init(argc, argv)
     if rc < 0:
         err = eal.rte_errno
         raise EalError(f"EAL did not start ({eal.rte_strerror(err).decode()})")
-    _started = True
 
 
 def hotplug_add(str bus, str device, str args) -> None:
@@ -100,6 +97,13 @@ def hotplug_remove(str bus, str device) -> None:
     with nogil:
         rc = eal.rte_eal_hotplug_remove(pb, pd)
     check_rc(rc, f"DPDK cannot remove device {device}", PortError)
+
+
+def ring_free(str name) -> None:
+    """Frees the rte_ring of that name, if there is one."""
+    cdef bytes n = name.encode()
+    check_process()
+    eal.rte_ring_free(eal.rte_ring_lookup(n))
 
 
 def iova_mode() -> str:

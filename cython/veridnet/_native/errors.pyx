@@ -49,7 +49,8 @@ def drop_reasons() -> dict[str, str]:
 
 
 def _after_fork_in_child() -> None:
-    vn.vn_forked = 1
+    # Forked before EAL has started, a child may start its own.
+    vn.vn_forked = vn.vn_started
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,6 +5,7 @@ cython/kernels/vn_memory.h). A heap's memory stays mapped for the life of the pr
 again by later pools.
 """
 
+cimport cython
 from libc.errno cimport errno
 
 from dpdk cimport eal
@@ -27,6 +28,7 @@ def hugepages_probe(size_t pages, size_t page_bytes) -> int:
     return vn.vn_hugepages_probe(pages, page_bytes)
 
 
+@cython.auto_pickle(False)
 cdef class Heap:
     """An external heap on transparent huge pages, growing by chunks.
 
@@ -154,10 +156,9 @@ cdef class Mempool:
     def close(self) -> None:
         """Frees the pool, at once or when its last mbuf comes back. May be called twice."""
         check_process()
-        if self.ptr == NULL or self.closing:
-            return
-        self.closing = True
-        _closing[<size_t>self.ptr] = self
+        if self.ptr != NULL and not self.closing:
+            self.closing = True
+            _closing[<size_t>self.ptr] = self
         self.maybe_free()
 
     cdef void maybe_free(self) noexcept:

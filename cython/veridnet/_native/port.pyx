@@ -181,6 +181,8 @@ cdef class NativePort:
         """Receive queue 0 reads a trace of so many records; those in `cut` are dropped."""
         cdef const uint64_t[::1] numbers
         self.check()
+        if self.rxqs == NULL:
+            raise StateError("the port is not configured")
         self.rxqs[0].finite = 1
         self.rxqs[0].records = records
         self.rxqs[0].exhausted = records == 0
@@ -217,7 +219,7 @@ cdef class NativePort:
         self.check_started()
         for q in range(self.n_rx_queues):
             while total < limit:
-                n = eth.rte_eth_rx_burst(self.port_id, q, pkts, 64)
+                n = eth.rte_eth_rx_burst(self.port_id, q, pkts, min(64, limit - total))
                 if n == 0:
                     break
                 rte_pktmbuf_free_bulk(pkts, n)
@@ -240,6 +242,11 @@ cdef class NativePort:
         # A device that was never configured has nothing to close; hotplug_remove ends it.
         if self.rxqs != NULL:
             eth.rte_eth_dev_close(self.port_id)
+
+    @property
+    def sending(self) -> bool:
+        """Does another thread wait in tx, for at most the port's retry bound?"""
+        return self.tx_waiting != 0
 
     @property
     def closed(self) -> bool:

@@ -1,0 +1,226 @@
+"""The real Linux stack across `veridnet l2fwd --learn`: hosts in namespaces, nothing else between.
+
+A and B are the hosts. Taps are moved into their namespaces (see netns.py); af_packet and af_xdp
+ports stand on veth ends in R, where veridnet runs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from captures import frames
+from netns import Lab, Namespace, run_all, wait_until
+from running import Live, l2fwd
+
+TRAFFIC = str(Path(__file__).resolve().parent / "traffic.py")
+MIB = 1 << 20
+HOSTS = ("A", "B")
+
+
+def join(
+    lab: Lab, *kinds: str, mtu: int = 1500, keys: str = "", extra: tuple[str, ...] = ()
+) -> tuple[Live, list[Namespace], list[str]]:
+    """A bridge between hosts A and B by ports of those kinds; (it, namespaces, their devices)."""
+    router, hosts = lab.ns("R"), [lab.ns(h) for h in HOSTS]
+    router.quiet()  # its own kernel is on those veth ends too
+    ports, devices = [], []
+    for i, kind in enumerate(kinds):
+        device = f"vt{i}"
+        devices.append(device)
+        if kind == "tap":
+            ports += ["-p", f"tap:iface={device}"]
+            continue
+        lab.veth(HOSTS[i], device, "R", f"r{i}", mtu=mtu)
+        hosts[i].offloads_off(device)
+        router.up(f"r{i}")
+        ports += ["-p", f"{kind}:iface=r{i},offloads=off{keys}"]
+    live = Live(lab, "--learn", *ports, *extra, ns=router).ready()
+    for i, kind in enumerate(kinds):
+        if kind == "tap":
+            router.ip("link", "set", devices[i], "netns", hosts[i].name)
+        hosts[i].up(devices[i], i + 1)
+    return live, hosts, devices
+
+
+def pings(hosts: list[Namespace], *options: str) -> None:
+    """Both hosts reach each other by IPv4 and IPv6."""
+    for host, other in zip(hosts, (2, 1), strict=True):
+        for address in (f"10.77.0.{other}", f"fd77::{other}"):
+            assert host.ping(address, *options), f"no echo from {address}"
+
+
+def transfer(hosts: list[Namespace], size: int, address: str = "10.77.0.2") -> None:
+    """TCP from A to B; the SHA-256 at both ends must be equal."""
+    receiver = hosts[1].start(sys.executable, TRAFFIC, "receive", address, "5001",
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    wait_until(lambda: "5001" in hosts[1].run("ss", "-ltnH").stdout, "the receiver")
+    sender = hosts[0].start(sys.executable, TRAFFIC, "send", address, "5001", str(size),
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    sent, received = (json.loads(o) for o in run_all([sender, receiver], 40))
+    assert sent["bytes"] == size
+    assert received == sent
+
+
+def tag(hosts: list[Namespace], devices: list[str], *vids: str) -> None:
+    """From now on everything between the hosts carries these tags, and only that is taken."""
+    for host, device in zip(hosts, devices, strict=True):
+        program = host.start(sys.executable, TRAFFIC, "tag", device, *vids,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        assert program.stdout is not None and program.stderr is not None
+        if program.stdout.readline() != "ready\n":
+            pytest.skip(f"no tcx hooks in this kernel: {program.stderr.read().strip()[-200:]}")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "size"),
+    [
+        pytest.param(("tap", "tap"), 200_000_000, id="tap"),
+        pytest.param(("af_packet", "af_packet"), 200_000_000, id="af_packet"),
+        pytest.param(("af_xdp", "af_xdp"), 50_000_000, id="af_xdp"),
+        pytest.param(("tap", "af_packet"), 50_000_000, id="tap-af_packet"),
+        pytest.param(("af_xdp", "tap"), 50_000_000, id="af_xdp-tap"),
+    ],
+)
+def test_ping_and_tcp(lab: Lab, kinds: tuple[str, str], size: int) -> None:
+    live, hosts, _ = join(lab, *kinds)
+    pings(hosts)
+    transfer(hosts, size)
+    transfer(hosts, MIB, "fd77::2")
+    result = live.stop().ok(in_use=None if "af_xdp" in kinds else 0)
+    assert result["mode"] == "bridge" and result["bridge"]["stations"] == 2
+    assert result["rx_packets"] > size // 1500
+    assert all(p["rx_bytes"] > 0 and p["tx_bytes"] > 0 for p in result["ports"])
+    if kinds != ("tap", "tap"):
+        assert any("other end" in w for w in result["warnings"])
+
+
+@pytest.mark.parametrize("vids", [("42",), ("7", "100")], ids=["802.1Q", "QinQ"])
+@pytest.mark.parametrize("kind", ["tap", "af_packet", "af_xdp"])
+def test_vlan_tags(lab: Lab, kind: str, vids: tuple[str, ...]) -> None:
+    """Tagged frames of full size cross too; a capture on a third port shows the tags."""
+    live, hosts, devices = join(lab, kind, kind, extra=("-p", "pcap:tx=seen.pcap"))
+    tag(hosts, devices, *vids)
+    if len(vids) > 1:  # a second tag does not fit beyond the MTU
+        for host, device in zip(hosts, devices, strict=True):
+            host.ip("route", "replace", "10.77.0.0/24", "dev", device, "mtu", "lock", "1496")
+    pings(hosts)
+    room = 1500 - 4 * (len(vids) - 1) - 28
+    assert hosts[0].ping("10.77.0.2", "-s", str(room), "-M", "do")
+    transfer(hosts, 200_000_000 if kind != "af_xdp" and len(vids) == 1 else 10_000_000)
+    result = live.stop().ok(in_use=None if kind == "af_xdp" else 0)
+    assert result["ports"][0]["rx_packets"] > 1000
+    # Floods (ARP, neighbour solicitations) reach the capture. Those from before the tags aside,
+    # all carry them.
+    tags = b"".join(b"\x81\x00" + int(v).to_bytes(2, "big") for v in reversed(vids))
+    arp = [f for f in frames(lab.folder / "seen.pcap") if b"\x08\x06\x00\x01" in f[12:24]]
+    assert arp
+    assert all(f[12:].startswith(tags + b"\x08\x06") for f in arp)
+
+
+def test_tap_in_the_namespace_that_veridnet_runs_in(lab: Lab) -> None:
+    """The other way to wire taps: veridnet starts in A, where its first tap stays."""
+    hosts = [lab.ns("A"), lab.ns("B")]
+    live = Live(lab, "--learn", "-p", "tap:iface=vt0", "-p", "tap:iface=vt1", ns=hosts[0]).ready()
+    hosts[0].ip("link", "set", "vt1", "netns", hosts[1].name)
+    for i, host in enumerate(hosts):
+        host.up(f"vt{i}", i + 1)
+    pings(hosts)
+    transfer(hosts, 10_000_000)
+    live.stop().ok()
+
+
+def test_jumbo_frames_through_af_packet(lab: Lab) -> None:
+    """9,000 bytes of payload: framesz fits itself to the interface's MTU."""
+    live, hosts, _ = join(lab, "af_packet", "af_packet", mtu=9000)
+    pings(hosts, "-s", "8972", "-M", "do")
+    transfer(hosts, 200_000_000)
+    result = live.stop().ok()
+    assert result["drops"] == {}
+    # TCP used the room: frames of more than 1,500 bytes on average.
+    assert result["ports"][0]["rx_bytes"] / result["ports"][0]["rx_packets"] > 1600
+
+
+def test_jumbo_frames_through_af_packet_as_the_issue_says(lab: Lab) -> None:
+    live, hosts, _ = join(
+        lab, "af_packet", "af_packet", mtu=9000, keys=",framesz=16384,blocksz=16384"
+    )
+    pings(hosts, "-s", "8972", "-M", "do")
+    live.stop().ok()
+
+
+def test_jumbo_frames_through_tap_or_a_clear_refusal(lab: Lab) -> None:
+    """DPDK 24.11's net_tap takes an MTU of 9,000; that of 22.11 refuses it when the port is added."""
+    ports = ("-p", "tap:iface=vt0,mtu=9000", "-p", "tap:iface=vt1,mtu=9000")
+    router = lab.ns("R")
+    first = l2fwd(*ports, "--duration", "0.1", cwd=lab.folder, ns=router)
+    if first.code:
+        first.one_line("tap", "9000", "MTU")
+        assert "vt0" not in router.ip("link"), "the refused port left its interface behind"
+        return
+    live = Live(lab, "--learn", *ports, ns=router).ready()
+    hosts = [lab.ns("A"), lab.ns("B")]
+    for i, host in enumerate(hosts):
+        router.ip("link", "set", f"vt{i}", "netns", host.name)
+        host.up(f"vt{i}", i + 1, mtu=9000)
+    pings(hosts, "-s", "8972", "-M", "do")
+    transfer(hosts, 200_000_000)
+    live.stop().ok()
+
+
+def test_frames_too_long_for_the_other_port_are_dropped_by_name(lab: Lab) -> None:
+    """A jumbo host behind af_packet, one of 1,500 bytes behind a tap: no frame is cut or sticks."""
+    live, hosts, _ = join(lab, "af_packet", "tap", mtu=9000)
+    pings(hosts)
+    assert hosts[0].no_ping("10.77.0.2", "-s", "4000", "-M", "do")
+    pings(hosts)
+    result = live.stop().ok()
+    assert result["drops"]["too_long"] == 3
+    assert result["ports"][1]["drops"]["too_long"] == 3
+
+
+def test_frames_too_long_for_af_xdp(lab: Lab) -> None:
+    """The interface's MTU is above what af_xdp's 2,048-byte buffers hold: said, and dropped."""
+    lab.veth("A", "vt0", "R", "r0", mtu=3000)
+    lab.ns("A").offloads_off("vt0")
+    router, hosts = lab.ns("R"), [lab.ns("A"), lab.ns("B")]
+    router.up("r0")
+    lab.veth("B", "vt1", "R", "r1", mtu=3000)
+    hosts[1].offloads_off("vt1")
+    router.up("r1")
+    live = Live(lab, "--learn", "-p", "af_xdp:iface=r0,offloads=off",
+                "-p", "af_packet:iface=r1,offloads=off", ns=router).ready()  # fmt: skip
+    for i, host in enumerate(hosts):
+        host.up(f"vt{i}", i + 1)
+    pings(hosts)
+    # From B to A: our af_xdp port cannot send it.
+    assert hosts[1].no_ping("10.77.0.1", "-s", "2500", "-M", "do")
+    pings(hosts)
+    run = live.stop()
+    result = run.ok(in_use=None)
+    assert result["drops"].get("too_long") == 3
+    assert "2,048" in run.stderr
+
+
+@pytest.mark.parametrize("kind", ["af_packet", "af_xdp"])
+def test_offloads_that_are_on_are_named_with_the_command_that_mends_them(
+    lab: Lab, kind: str
+) -> None:
+    lab.veth("A", "vt0", "R", "r0")
+    lab.ns("R").up("r0")
+    lab.ns("A").up("vt0")
+    run = l2fwd("-p", f"{kind}:iface=r0", "-p", "null:no_rx=on", "--duration", "0.2",
+                cwd=lab.folder, ns=lab.ns("R"))  # fmt: skip
+    result = run.ok(in_use=None)
+    (warning,) = result["warnings"]
+    assert "ethtool -K r0 " in warning and "tx off" in warning and "offloads=off" in warning
+    assert warning in run.stderr
+    # And the command does what it says.
+    command = warning.split("mend: ")[1].split(" (")[0].split(",")[0].split()
+    assert lab.ns("R").run(*command).returncode == 0
+    again = l2fwd("-p", f"{kind}:iface=r0", "-p", "null:no_rx=on", "--duration", "0.2",
+                  cwd=lab.folder, ns=lab.ns("R"))  # fmt: skip
+    assert again.ok(in_use=None)["warnings"] == []

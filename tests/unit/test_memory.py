@@ -1,0 +1,168 @@
+"""The kinds of memory: each in a process of its own, chosen by what there is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from veridnet.runtime import thp_enabled
+
+NR_HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
+PAGES = 128
+
+USE = """
+import sys
+import veridnet as vn
+memory = sys.argv[1]
+with vn.Runtime(memory=memory) as rt:
+    report = rt.memory_report()
+    assert rt.memory == report["kind"], report
+    if memory != "auto":
+        assert rt.memory == memory
+    assert report["name"] and report["why"]
+    assert rt.pool.memory == rt.memory
+    ring = rt.add_port("ring")
+    frames = [bytes([i]) * 1000 for i in range(100)]
+    for _ in range(200):
+        assert ring.tx(vn.Burst.from_bytes(frames)) == 100
+        burst = vn.Burst(128)
+        assert ring.rx(burst) == 100
+        assert burst.to_bytes(99) == frames[99]
+        burst.clear()
+    if rt.memory == "thp":
+        assert report["heap_bytes"] >= report["huge_bytes"]
+        assert report["heap_bytes"] >= rt.pool.size * 2048
+        print("huge", report["huge_bytes"] / report["heap_bytes"])
+assert rt.balance().balanced and rt.mbufs_in_use() == 0
+print(rt.memory)
+"""
+
+
+def free_hugepages() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("HugePages_Free:"):
+            return int(line.split()[1])
+    return 0
+
+
+@pytest.fixture
+def hugepages() -> Iterator[None]:
+    """Enough free hugepages, reserved for the test where there are not."""
+    before = int(NR_HUGEPAGES.read_text()) if NR_HUGEPAGES.exists() else 0
+    if free_hugepages() >= PAGES:
+        yield
+        return
+    if os.geteuid() != 0 or not os.access(NR_HUGEPAGES, os.W_OK):
+        pytest.skip("no free hugepages, and no right to reserve some")
+    try:
+        NR_HUGEPAGES.write_text(str(before + PAGES))
+        if free_hugepages() < PAGES:
+            pytest.skip("the kernel has no room for hugepages")
+        yield
+    finally:
+        NR_HUGEPAGES.write_text(str(before))
+
+
+def test_4k(run_python) -> None:
+    assert run_python(USE, "4k").stdout == "4k\n"
+
+
+@pytest.mark.skipif(not thp_enabled(), reason="transparent huge pages are disabled here")
+def test_thp(run_python) -> None:
+    lines = run_python(USE, "thp").stdout.splitlines()
+    assert lines[-1] == "thp"
+    share = float(lines[0].split()[1])
+    assert 0 <= share <= 1
+
+
+def test_hugepages(run_python, hugepages) -> None:
+    assert run_python(USE, "hugepages").stdout == "hugepages\n"
+
+
+def test_auto_takes_what_there_is(run_python) -> None:
+    kind = run_python(USE, "auto").stdout.splitlines()[-1]
+    assert kind in ("hugepages", "thp", "4k")
+
+
+def test_auto_takes_hugepages_first(run_python, hugepages) -> None:
+    assert run_python(USE, "auto").stdout == "hugepages\n"
+
+
+def test_hugepages_that_are_not_there(run_python) -> None:
+    """Refused before EAL starts, so that the process can still have another kind."""
+    done = run_python(
+        """
+        import veridnet as vn
+        try:
+            vn.Runtime(memory="hugepages", mbufs=2**26)
+        except vn.EalError as e:
+            assert "hugepages of 2 MiB are not free" in str(e), e
+            assert "nr_hugepages" in e.hint
+        else:
+            raise AssertionError("150 GB of hugepages?")
+        with vn.Runtime(memory="4k", mbufs=1000) as rt:
+            print(rt.memory)
+        """
+    )
+    assert done.stdout == "4k\n"
+
+
+def test_a_start_that_failed_cannot_be_repeated(run_python) -> None:
+    run_python(
+        """
+        import resource
+        import veridnet as vn
+        unlimited = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, unlimited[1]))
+        for says in ("EAL did not start (Cannot allocate memory)", "cannot be started again"):
+            try:
+                vn.Runtime(memory="4k")
+            except vn.EalError as e:
+                assert says in str(e), e
+                hint = e.hint
+            else:
+                raise AssertionError("it started")
+            resource.setrlimit(resource.RLIMIT_AS, unlimited)
+        assert hint == "start a new process"
+        """
+    )
+
+
+def test_pools_come_and_go(run_python) -> None:
+    """What a closed pool had, the next one gets: in every kind of memory."""
+    run_python(
+        """
+        import veridnet as vn
+        with vn.Runtime() as rt:
+            for i in range(60):
+                pool = rt.add_pool(16383, data_room=2048)
+                vn.Burst.from_bytes([bytes(3000)] * 50, pool).clear()
+                pool.close()
+            report = rt.memory_report()
+            assert report.get("heap_bytes", 0) < 200 << 20, report
+        """
+    )
+
+
+def test_from_start_to_first_packet(run_python) -> None:
+    """Under a second on a quiet machine; the bound here allows for a busy one."""
+    took = float(
+        run_python(
+            """
+            import time
+            began = time.perf_counter()
+            import veridnet as vn
+            with vn.Runtime() as rt:
+                port = rt.add_port("null")
+                burst = vn.Burst(32)
+                port.rx(burst)
+                print(time.perf_counter() - began)
+            """
+        ).stdout
+    )
+    assert took < 5
+    assert time.perf_counter() > 0
