@@ -137,7 +137,9 @@ def parse_options(kind: str, text: str) -> dict[str, object]:
     for part in split_commas(text):
         key, eq, value = part.partition("=")
         key = key.strip()
-        if eq and re.fullmatch(r"[a-z][a-z0-9_-]*", key):
+        if last == "devargs":  # DPDK's own words, to the end
+            options[last] = f"{options[last]},{part}"
+        elif eq and re.fullmatch(r"[a-z][a-z0-9_-]*", key):
             last = key.replace("-", "_")
             if last in options:
                 raise ConfigError(f"{kind}: {last} is given twice")

@@ -118,6 +118,18 @@ def ethtool(name: str, request: bytes) -> bytes:
     return buffer.raw
 
 
+SIOCSIFMTU = 0x8922
+
+
+def set_mtu(name: str, mtu: int) -> None:
+    """Sets the interface's MTU; PortError where the kernel refuses."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            fcntl.ioctl(s, SIOCSIFMTU, struct.pack("16si12x", name.encode(), mtu))
+    except OSError as e:
+        raise PortError(f"cannot set the MTU of {name} to {mtu}", e.errno or 0) from None
+
+
 def offload(name: str, which: str) -> bool:
     """Is the offload on? False where the kernel does not know it."""
     try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -192,6 +193,7 @@ class Port(NativePort):
         self.index = index
         self.max_frame: int | None = None
         self.mtu_limit = 65535
+        self._mac = ""
         self.details = plan.details
         self.warnings = plan.warnings
         self.problems: list[str] = []
@@ -206,17 +208,46 @@ class Port(NativePort):
 
         It can be set to anything up to what the port was added with (its buffers are for that).
         """
+        if self.plan.iface_mtu is not None:
+            return self.plan.iface_mtu
         return NativePort.mtu.__get__(self)  # type: ignore[no-any-return]
 
     @mtu.setter
     def mtu(self, value: int) -> None:
+        if self.plan.iface_mtu is not None and value != self.plan.iface_mtu:
+            raise ConfigError(
+                f"port {self.name}: its MTU is that of its interface",
+                hint=f"add it with mtu={value}",
+            )
         if value > self.mtu_limit:
             raise ConfigError(
                 f"port {self.name} was made for an MTU of at most {self.mtu_limit}",
                 hint=f"add it with mtu={value}",
             )
-        NativePort.mtu.__set__(self, value)  # type: ignore[attr-defined]
+        if self.plan.iface_mtu is None:
+            NativePort.mtu.__set__(self, value)  # type: ignore[attr-defined]
         self.limit_frames()
+
+    @property
+    def mac(self) -> str:
+        """The port's MAC address, as "02:00:00:00:00:01".
+
+        A driver without an address of its own to set (pcap, ring) is given one here: it is what
+        a forwarder writes as the source address.
+        """
+        return self._mac or str(NativePort.mac.__get__(self))
+
+    @mac.setter
+    def mac(self, value: str | bytes) -> None:
+        text = native_burst.mac_bytes(value).hex(":")
+        if int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
+            raise ConfigError(f"{text} is no address of a single station")
+        try:
+            NativePort.mac.__set__(self, value)  # type: ignore[attr-defined]
+        except PortError as e:
+            if e.errno != errno.EOPNOTSUPP:
+                raise
+            self._mac = text
 
     def limit_frames(self) -> None:
         """Sets the frame limit that follows from the kind and the MTU."""
@@ -265,6 +296,8 @@ class Port(NativePort):
     def _end(self) -> None:
         if self.sending:
             raise StateError("another thread is sending on this port")
+        if self.plan.linger_s and self.counters()["tx_packets"]:
+            time.sleep(self.plan.linger_s)
         if self.kind == "ring":
             # What was sent to a ring and never received would keep its mbufs for ever.
             with contextlib.suppress(StateError):
@@ -463,7 +496,6 @@ class Runtime:
         Raises ConfigError for options that cannot be, PortError where the system refuses; then
         nothing is left behind.
         """
-        self._check()
         if isinstance(kind, PortSpec):
             spec = kind
         elif ":" in kind:
@@ -475,16 +507,62 @@ class Runtime:
         given = {
             k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()
         }
-        spec = PortSpec(spec.kind, {**spec.options, **given})
-        kind_of = KINDS[spec.kind]
-        plan = kind_of.plan(spec.options)
+        return self.add_ports([PortSpec(spec.kind, {**spec.options, **given})])[0]
+
+    def add_ports(self, specs: Sequence[PortSpec]) -> list[Port]:
+        """Several ports, all or none: each is checked before the first is made.
+
+        So a capture that is to be written is not touched when another port's options are wrong.
+        """
+        self._check()
+        ports: list[Port] = []
         with contextlib.ExitStack() as undo:
-            undo.callback(plan.resources.close)
-            for path in plan.made:
-                undo.callback(Path(path).unlink, missing_ok=True)
-            port = self._make(kind_of, plan, spec, undo)
+            plans = []
+            for spec in specs:
+                plan = KINDS[spec.kind].plan(spec.options)
+                undo.callback(plan.resources.close)
+                for path in plan.made:
+                    undo.callback(Path(path).unlink, missing_ok=True)
+                plans.append(plan)
+            self._check_together(specs, plans)
+            for spec, plan in zip(specs, plans, strict=True):
+                with contextlib.ExitStack() as undo_one:
+                    port = self._make(KINDS[spec.kind], plan, spec, undo_one)
+                    undo_one.pop_all()
+                undo.callback(self._take_back, port)
+                ports.append(port)
             undo.pop_all()
-        return port
+        return ports
+
+    def _take_back(self, port: Port) -> None:
+        """Undoes a port whose companions could not be made."""
+        self.ports.remove(port)
+        with contextlib.suppress(VeridnetError):
+            port.close()
+
+    def _check_together(self, specs: Sequence[PortSpec], plans: Sequence[PortPlan]) -> None:
+        """What no port can know by itself: names, files of others, memory."""
+        names = {p.name for p in self.ports if not p.closed}
+        open_ports = [p.plan for p in self.ports if not p.closed]
+        read = {f for plan in open_ports for f in plan.inputs}
+        written = {f for plan in open_ports for f in plan.outputs}
+        for i, (spec, plan) in enumerate(zip(specs, plans, strict=True)):
+            name = str(spec.options.get("name") or len(self.ports) + i)
+            if name in names:
+                raise ConfigError(f"there is already a port named {name!r}")
+            names.add(name)
+            if set(plan.outputs) & written:
+                raise ConfigError(f"{spec}: another port writes the same file")
+            read |= set(plan.inputs)
+            written |= set(plan.outputs)
+            if plan.needs_hugepages and self.memory != "hugepages":
+                raise PortError(
+                    f"{spec.kind}: needs hugepages, and the pools are on "
+                    f"{MEMORY_NAMES[self.memory]}",
+                    hint="echo 256 | sudo tee /proc/sys/vm/nr_hugepages, then start again",
+                )
+        if read & written:
+            raise ConfigError("another port reads or writes the same file")
 
     def add_vdev(self, text: str) -> Port:
         """A port by DPDK's own words, as after ``--vdev``: "net_null0,size=64"."""
@@ -495,17 +573,6 @@ class Runtime:
     ) -> Port:
         index = len(self.ports)
         name = str(spec.options.get("name") or index)
-        if any(p.name == name and not p.closed for p in self.ports):
-            raise ConfigError(f"there is already a port named {name!r}")
-        if plan.needs_hugepages and self.memory != "hugepages":
-            raise PortError(
-                f"{spec.kind}: needs hugepages, and the pools are on {MEMORY_NAMES[self.memory]}",
-                hint="echo 256 | sudo tee /proc/sys/vm/nr_hugepages, then start again",
-            )
-        read = {f for p in self.ports if not p.closed for f in p.plan.inputs}
-        written = {f for p in self.ports if not p.closed for f in p.plan.outputs}
-        if set(plan.outputs) & (read | written) or set(plan.inputs) & written:
-            raise ConfigError(f"{spec}: another port reads or writes the same file")
         log = dpdklog.start()
         log.sync()
         log.recent.clear()
@@ -599,9 +666,11 @@ class Runtime:
 
     def port(self, name: str | int) -> Port:
         """The port of that name or order; of those that have been closed, the last."""
-        for p in sorted(reversed(self.ports), key=lambda p: p.closed):
-            if p.name == str(name):
-                return p
+        named = [p for p in self.ports if p.name == str(name)]
+        if named:
+            return next((p for p in named if not p.closed), named[-1])
+        if str(name).isdecimal() and int(name) < len(self.ports):
+            return self.ports[int(name)]
         raise ConfigError(
             f"there is no port {name!r}", hint=f"ports: {', '.join(p.name for p in self.ports)}"
         )
@@ -723,8 +792,6 @@ class Runtime:
 
 def hint_for(error: PortError | PoolError) -> str:
     """What usually mends an error number."""
-    import errno
-
     if error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() == 0:
         return ""
     return {

@@ -56,8 +56,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	char *args[] = {"fuzz",       "--no-huge",       "--no-shconf",   "-m", "64",
-			"--no-pci",   "--no-telemetry",  "--log-level=4", "-l", "0"};
+	char *args[] = {"fuzz",	    "--no-huge",      "--no-shconf",   "-m", "64",
+			"--no-pci", "--no-telemetry", "--log-level=4", "-l", "0"};
 	char name[16];
 
 	CHECK(rte_eal_init(RTE_DIM(args), args) >= 0);
@@ -248,8 +248,8 @@ check_output(enum mode mode, uint8_t port, struct rte_mbuf *m, unsigned int *nex
 		CHECK(i < n_sent);
 		return;
 	}
-	while (*next < n_sent && !((sent[*next].port ^ 1) == port &&
-				   is_that(mode, &sent[*next], bytes, len)))
+	while (*next < n_sent &&
+	       !((sent[*next].port ^ 1) == port && is_that(mode, &sent[*next], bytes, len)))
 		++*next;
 	CHECK(*next < n_sent);
 	++*next;
@@ -354,7 +354,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (uint8_t i = 0; i < N_PORTS; i++) {
 		fill[i] = byte() & 1 ? RING - 1 - byte() % 32 : 0;
 		for (unsigned int k = 0; k < fill[i]; k++)
-			CHECK((m = rte_pktmbuf_alloc(fillers)) && rte_ring_enqueue(tx_ring[i], m) == 0);
+			CHECK((m = rte_pktmbuf_alloc(fillers)) &&
+			      rte_ring_enqueue(tx_ring[i], m) == 0);
 	}
 	while (input < input_end && n_sent < MAX_PACKETS && rte_mempool_avail_count(frames) > 600) {
 		uint8_t port = byte() % N_PORTS;

@@ -72,6 +72,33 @@ def test_what_is_made_of_a_view_keeps_it(runtime, ring) -> None:
     assert ring.tx(burst) == 1
 
 
+def test_views_of_one_packet_are_bounded(run_python) -> None:
+    """An mbuf's reference count has 16 bits: it must not wrap to "free"."""
+    run_python(
+        """
+        import veridnet as vn
+        with vn.Runtime() as rt:
+            burst = vn.Burst.from_bytes([bytes(range(60)), bytes(60)])
+            views = []
+            try:
+                for _ in range(70_000):
+                    views.append(burst[0])
+            except vn.ViewError as e:
+                assert "too many" in str(e)
+            else:
+                raise AssertionError("never refused")
+            assert 60_000 < len(views) == burst.views
+            last = views.pop()
+            views.clear()
+            assert rt.pool.in_use == 2 and burst.views == 1
+            burst.clear()
+            assert bytes(last) == bytes(range(60)) and rt.pool.in_use == 1
+        del last
+        assert rt.mbufs_in_use() == 0
+        """
+    )
+
+
 def test_a_view_outlives_clear(runtime, make_frames) -> None:
     frames = make_frames(3)
     burst = vn.Burst.from_bytes(frames)
@@ -248,3 +275,23 @@ def test_no_mbuf_for_the_copy(runtime, make_frames, empty_pool) -> None:
     hold.clear()
     one.swap_macs()
     assert other.to_bytes(0) == make_frames(2)[0]
+
+
+def test_a_rewrite_that_fails_changes_nothing(runtime, make_frames, empty_pool) -> None:
+    """Packets that are the burst's own come first, one that is shared last."""
+    source, a, b = (runtime.add_port("ring") for _ in range(3))
+    frames = make_frames(4)
+    b.tx(vn.Burst.from_bytes(frames[:3]))
+    source.tx(vn.Burst.from_bytes(frames[3:]))
+    L2fwd(runtime, [source, a, b], learn=True, count=1).run(duration=10)
+    burst, other = vn.Burst(8), vn.Burst(8)
+    assert (b.rx(burst), a.rx(other)) == (4, 1)
+    hold = empty_pool(runtime.pool)
+    with pytest.raises(vn.PoolError):
+        burst.swap_macs()
+    assert [burst.to_bytes(i) for i in range(4)] == frames
+    hold.clear()
+    burst.swap_macs()
+    assert [burst.to_bytes(i) for i in range(4)] == [f[6:12] + f[:6] + f[12:] for f in frames]
+    assert other.to_bytes(0) == frames[3]
+    assert b.stats["rx_bytes"] == 240

@@ -82,6 +82,40 @@ class L2fwdOptions:
         if self.learn and self.portmap:
             raise ConfigError("learn and portmap exclude each other: a bridge has no pairs")
 
+    def check(self, names: Sequence[str]) -> None:
+        """ConfigError unless these options fit ports of these names, in this order."""
+        if not names:
+            raise ConfigError("there are no ports to forward between")
+        if self.learn and len(names) < 2:
+            raise ConfigError("a bridge needs at least two ports")
+        if self.portmap is not None:
+            self.destinations(names)
+
+    def destinations(self, names: Sequence[str]) -> list[int]:
+        """For each port the index of the port that gets its packets."""
+        n = len(names)
+        if self.portmap is None:
+            return [i ^ 1 if i ^ 1 < n else i for i in range(n)]
+        out = [-1] * n
+        for pair in self.portmap:
+            a, b = (port_index(names, name) for name in pair)
+            for x, y in ((a, b), (b, a)):
+                if out[x] not in (-1, y):
+                    raise ConfigError(f"portmap: port {names[x]} is mapped twice")
+                out[x] = y
+        if -1 in out:
+            raise ConfigError(f"portmap: port {names[out.index(-1)]} is in no pair")
+        return out
+
+
+def port_index(names: Sequence[str], name: str) -> int:
+    """The index of a port that is called by its name or its order."""
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    raise ConfigError(f"portmap: there is no port {name!r}", hint=f"ports: {', '.join(names)}")
+
 
 def parse_portmap(text: str) -> list[tuple[str, str]]:
     """Pairs from DPDK's notation: "(0,1)(2,3)", with or without commas between."""
@@ -128,19 +162,20 @@ class L2fwd:
         self.options = options or L2fwdOptions(**kwargs)
         self.warnings: list[str] = []
         o = self.options
-        if not self.ports:
-            raise ConfigError("there are no ports to forward between")
+        o.check([p.name for p in self.ports])
         common = {"burst": o.burst, "policy": o.tx_full}
         if o.count is not None:
             common["count"] = o.count
         if o.learn:
-            if len(self.ports) < 2:
-                raise ConfigError("a bridge needs at least two ports")
             self.forwarder = runtime.forwarder(
                 self.ports, o.workers, stations=o.stations, age_s=o.age, **common
             )
         else:
-            self.destinations = self._destinations()
+            self.destinations = o.destinations([p.name for p in self.ports])
+            if o.portmap is None and len(self.ports) % 2:
+                self.warnings.append(
+                    f"odd number of ports: {self.ports[-1].name} sends its packets back"
+                )
             self.forwarder = runtime.forwarder(
                 self.ports,
                 o.workers,
@@ -150,28 +185,6 @@ class L2fwd:
             )
         self.started_at = 0.0
         self.duration = 0.0
-
-    def _destinations(self) -> list[int]:
-        n = len(self.ports)
-        if self.options.portmap is None:
-            out = [i ^ 1 if i ^ 1 < n else i for i in range(n)]
-            if n % 2:
-                self.warnings.append(
-                    f"odd number of ports: {self.ports[-1].name} sends its packets back"
-                )
-            return out
-        found = [-1] * n
-        index = {p: i for i, p in enumerate(self.ports)}
-        for pair in self.options.portmap:
-            a, b = (index.get(self.runtime.port(name), -1) for name in pair)
-            for x, y in ((a, b), (b, a)):
-                if x < 0 or y < 0 or found[x] not in (-1, y):
-                    raise ConfigError(f"portmap: port {pair[0]} or {pair[1]} is mapped twice")
-                found[x] = y
-        for i, d in enumerate(found):
-            if d < 0:
-                raise ConfigError(f"portmap: port {self.ports[i].name} is in no pair")
-        return found
 
     def _macs(self, destination: int) -> bytes | None:
         if not self.options.mac_updating:
@@ -227,6 +240,7 @@ class L2fwd:
         """
         stop = stop or threading.Event()
         reason = "stopped"
+        before = self.received()
         self.start()
         try:
             seen, seen_at = -1, self.started_at
@@ -244,7 +258,7 @@ class L2fwd:
                 if ended and until_idle is None:
                     reason = "end of trace"
                     break
-                if self.forwarder.budget == 0:
+                if self.options.count is not None and total - before >= self.options.count:
                     reason = "count reached"
                     break
                 if duration is not None and now - self.started_at >= duration:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from veridnet._version import __version__
 from veridnet.cli import doctor, l2fwd, ports
-from veridnet.cli.common import Parser, one_line
+from veridnet.cli.common import Parser, one_line, open_standard_streams
 from veridnet.errors import VeridnetError
 
 COMMANDS = (l2fwd, doctor, ports)
@@ -26,6 +26,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's entry point; returns the exit code."""
+    open_standard_streams()
     parser = Parser(
         prog="veridnet",
         description="Packet processing on DPDK whose program is Python.",

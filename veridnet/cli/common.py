@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -95,6 +97,22 @@ def one_line(error: BaseException) -> str:
     return f"{text} [mend: {hint}]" if hint else text
 
 
+def open_standard_streams() -> None:
+    """Gives a process that was started without stdin, stdout or stderr /dev/null for them.
+
+    Else a capture would be opened as descriptor 2, and every message written into it.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 def setup_logging(verbose: bool) -> None:
     """veridnet's and DPDK's log lines on stderr: warnings, or everything."""
     handler = logging.StreamHandler(sys.stderr)
@@ -108,13 +126,18 @@ def setup_logging(verbose: bool) -> None:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C and SIGTERM set; a second one ends the process at once."""
+    """An event that Ctrl-C and SIGTERM set; another, a second later, ends the process at once."""
     event = threading.Event()
+    first = 0.0
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if event.is_set():
+        nonlocal first
+        # One Ctrl-C may arrive twice (from the terminal, and passed on by a parent).
+        if event.is_set() and time.monotonic() - first > 1.0:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+        if not event.is_set():
+            first = time.monotonic()
         event.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -143,9 +143,11 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         return profile.l2fwd.get(name) if value is None else value
 
+    # All that can be known to be wrong is, before a file is touched.
+    how.check([str(s.options.get("name") or i) for i, s in enumerate(specs)])
     stop = common.stop_on_signals()
     with Runtime(settings) as rt:
-        ports = [rt.add_port(s) for s in specs]
+        ports = rt.add_ports(specs)
         if args.lcores is not None or "lcores" in profile.runtime:
             how = replace(how, workers=len(rt.worker_cpus))
         forwarder = app.L2fwd(rt, ports, how)

@@ -86,6 +86,7 @@ class PortPlan:
     rx_desc: int = 1024
     tx_desc: int = 1024
     mtu: int | None = None
+    iface_mtu: int | None = None  # of the kernel's interface, where DPDK does not know it
     mac: str | None = None
     promiscuous: bool = True
     data_room: int = 2048
@@ -97,6 +98,7 @@ class PortPlan:
     rx_only: bool = False
     tx_only: bool = False
     direct: bool = False
+    linger_s: float = 0.0  # a peer may still read what was sent: wait before closing
     records: int | None = None  # of the trace that it reads
     cut: NDArray[np.uint64] | None = None
     needs_hugepages: bool = False

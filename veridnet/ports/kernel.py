@@ -186,7 +186,10 @@ class AfPacket(PortKind):
         # The kernel refuses a longer frame and then stalls the ring; a tag may come on top.
         plan.max_frame = lambda port: port.mtu + ETH_HEADER
         plan.vlan_extra = True
-        plan.mtu = mtu  # what the interface has: DPDK believes 1,500 of every one
+        plan.iface_mtu = mtu
+        plan.mtu = None  # DPDK believes 1,500 of every one, and refuses more
+        if mtu != dev.mtu:
+            netdev.set_mtu(dev.name, mtu)
         plan.details["iface"] = dev.name
 
 
@@ -235,14 +238,16 @@ class AfXdp(PortKind):
         # Reads one segment of its own pool or copies the first segment of any other.
         plan.direct = True
         plan.max_frame = lambda port: min(
-            port_limit(port), max(port.mtu, dev.mtu) + ETH_VLAN_HEADER, 2048
+            port_limit(port), port.mtu + ETH_VLAN_HEADER, 2048
         )
         plan.details["iface"] = dev.name
-        if dev.mtu + ETH_VLAN_HEADER <= 2048:
-            plan.mtu = values["mtu"] or dev.mtu
-        else:
+        plan.iface_mtu = values["mtu"] or dev.mtu
+        plan.mtu = None
+        if plan.iface_mtu != dev.mtu:
+            netdev.set_mtu(dev.name, plan.iface_mtu)
+        if plan.iface_mtu + ETH_VLAN_HEADER > 2048:
             plan.warnings.append(
-                f"{dev.name}: its MTU is {dev.mtu}, af_xdp takes frames of at most 2,048 bytes; "
+                f"{dev.name}: its MTU is {plan.iface_mtu}, af_xdp takes frames of at most 2,048 bytes; "
                 f"longer ones are dropped (ip link set {dev.name} mtu 1500)"
             )
 

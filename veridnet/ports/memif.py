@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 from typing import Any
 
 from veridnet.errors import ConfigError, PortError
@@ -41,6 +43,8 @@ class Memif(PortKind):
                 raise PortError(f"memif: socket={path}: there is no folder {folder}")
             if values["role"] == "server" and not os.access(folder, os.W_OK):
                 raise PortError(f"memif: socket={path}: cannot be made in {folder}")
+            if values["role"] == "server":
+                remove_dead_socket(path)
         plan.devargs = self.devargs(
             values, "role", "id", "socket", "bsize", "rsize", "mac", "secret"
         )
@@ -55,3 +59,19 @@ class Memif(PortKind):
         plan.rx_desc = plan.tx_desc = 1 << values["rsize"]
         plan.max_frame = 65535
         plan.details["socket"] = path
+        # Closing takes the shared memory away, with what the peer has not read yet.
+        plan.linger_s = 0.1
+
+
+def remove_dead_socket(path: str) -> None:
+    """A server that died left its socket's file, which would be in the way of a new one."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise PortError(f"memif: socket={path} is there, and no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        try:
+            s.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)

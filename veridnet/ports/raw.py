@@ -24,7 +24,7 @@ class Pci(PortKind):
     summary = "a NIC, by its PCI address (0000:03:00.0)"
     keys = (
         Key("address", str, "its PCI address"),
-        Key("devargs", str, "further device arguments of its driver, as key=value,key=value"),
+        Key("devargs", str, "further device arguments of its driver, key=value,...; put it last"),
     )
     unprivileged = False
     max_queues = 64
@@ -66,7 +66,7 @@ class Vdev(PortKind):
     summary = "any virtual driver of DPDK, by its own device arguments"
     keys = (
         Key("device", str, "driver and number: net_virtio_user0"),
-        Key("devargs", str, "its arguments, as key=value,key=value"),
+        Key("devargs", str, "its arguments, key=value,...; put it last"),
     )
     max_queues = 64
 

@@ -339,6 +339,9 @@ cdef class Burst:
         seg = m
         for k in range(segment):
             seg = seg.next
+        if rte_mbuf_refcnt_read(seg) >= 0xfff0 or self.slot_views[i] == 0xffff:
+            # An mbuf's reference count has 16 bits.
+            raise ViewError("the packet has too many live views")
         v = PacketView.__new__(PacketView)
         v.burst = self
         v.generation = self.generation
@@ -382,7 +385,8 @@ cdef class Burst:
     def swap_macs(self) -> None:
         """Exchanges source and destination MAC address of every packet, in place.
 
-        A shared packet is copied first; a packet under 14 bytes stays as it is.
+        A shared packet is copied first; a packet under 14 bytes stays as it is. PoolError if there
+        is no mbuf for a copy; then no address has changed.
         """
         cdef uint16_t done
         if vn.vn_forked or self.n_views or self.busy:
@@ -391,6 +395,9 @@ cdef class Burst:
         self.sized = done == self.n and self.sizes.odd == 0
         self.settle()
         if done != self.n:
+            # Back again: those are the burst's alone by now.
+            vn.vn_swap_macs(self.pkts, done, &self.sizes)
+            self.sized = False
             raise PoolError("no free mbuf for a copy of a shared packet")
 
     def set_macs(self, dst=None, src=None) -> None:
