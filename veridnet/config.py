@@ -59,9 +59,7 @@ class RuntimeConfig:
 
     def __post_init__(self) -> None:
         if self.memory not in MEMORY_KINDS:
-            raise ConfigError(
-                f"memory={self.memory!r}: must be one of {', '.join(MEMORY_KINDS)}"
-            )
+            raise ConfigError(f"memory={self.memory!r}: must be one of {', '.join(MEMORY_KINDS)}")
         if not isinstance(self.mbufs, int) or not 512 <= self.mbufs <= 2**26:
             raise ConfigError(f"mbufs={self.mbufs!r}: must be a number from 512 to 67108864")
         if not isinstance(self.log_level, str) or self.log_level not in LOG_LEVELS:
@@ -248,7 +246,9 @@ def table(path: object, name: str, value: object) -> dict[str, Any]:
     return value
 
 
-def check_keys(path: object, prefix: str, data: Mapping[str, object], known: tuple[str, ...]) -> None:
+def check_keys(
+    path: object, prefix: str, data: Mapping[str, object], known: tuple[str, ...]
+) -> None:
     """ConfigError for a key that is not known."""
     for key in data:
         if key not in known:

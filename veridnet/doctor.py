@@ -186,9 +186,7 @@ def check_memory() -> Iterator[Check]:
         setting[1] if setting else "no support",
         "" if thp_enabled() else f"echo madvise | sudo tee {THP_ENABLED}",
     )  # fmt: skip
-    yield Check(
-        "packet memory", OK if kind != "4k" else FALLBACK, f"{MEMORY_NAMES[kind]} ({why})"
-    )
+    yield Check("packet memory", OK if kind != "4k" else FALLBACK, f"{MEMORY_NAMES[kind]} ({why})")
 
 
 def memory_choice() -> tuple[str, str]:
@@ -235,20 +233,24 @@ def check_kernel() -> Iterator[Check]:
             yield Check(name, OK if good else NO, "the kernel has the socket",
                         "" if good else "run with sudo")  # fmt: skip
         except OSError as e:
-            yield Check(name, NO, f"no socket: {e.strerror}", "run with sudo"
-                        if isinstance(e, PermissionError) else "a kernel with CONFIG_XDP_SOCKETS")  # fmt: skip
+            yield Check(
+                name,
+                NO,
+                f"no socket: {e.strerror}",
+                "run with sudo" if isinstance(e, PermissionError) else "a kernel with XDP sockets",
+            )
 
 
 def check_nics() -> Iterator[Check]:
     groups = Path("/sys/kernel/iommu_groups")
     iommu = groups.exists() and any(groups.iterdir())
     yield Check(
-        "IOMMU", OK if iommu else FALLBACK, "on" if iommu else "off: NICs need vfio's no-IOMMU mode",
+        "IOMMU", OK if iommu else FALLBACK, "on" if iommu else "off: NICs need vfio without IOMMU",
         "" if iommu else "intel_iommu=on iommu=pt (or amd_iommu=on) on the kernel command line",
     )  # fmt: skip
     vfio = Path("/dev/vfio/vfio").exists()
     yield Check(
-        "vfio", OK if vfio else FALLBACK, "/dev/vfio/vfio" if vfio else "not loaded (for NICs only)",
+        "vfio", OK if vfio else FALLBACK, "/dev/vfio/vfio" if vfio else "not loaded (NICs need it)",
         "" if vfio else "sudo modprobe vfio-pci",
     )  # fmt: skip
     found = nics()

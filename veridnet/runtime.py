@@ -504,9 +504,7 @@ class Runtime:
             spec = PortSpec(kind)
             if kind not in KINDS:
                 parse_port(kind)  # raises, and says what there is
-        given = {
-            k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()
-        }
+        given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
         return self.add_ports([PortSpec(spec.kind, {**spec.options, **given})])[0]
 
     def add_ports(self, specs: Sequence[PortSpec]) -> list[Port]:
@@ -552,7 +550,7 @@ class Runtime:
                 raise ConfigError(f"there is already a port named {name!r}")
             names.add(name)
             if set(plan.outputs) & written:
-                raise ConfigError(f"{spec}: another port writes the same file")
+                raise ConfigError(f"{spec}: another port reads or writes the same file")
             read |= set(plan.inputs)
             written |= set(plan.outputs)
             if plan.needs_hugepages and self.memory != "hugepages":
@@ -613,8 +611,10 @@ class Runtime:
         queues = min(plan.queues, info["max_rx_queues"] or 1, info["max_tx_queues"] or 1)
         if queues < plan.queues:
             raise PortError(f"the device has at most {queues} queue(s), not {plan.queues}")
-        if plan.mtu is not None and plan.mtu + 18 > plan.data_room and not (
-            plan.scatter and info["scatter"]
+        if (
+            plan.mtu is not None
+            and plan.mtu + 18 > plan.data_room
+            and not (plan.scatter and info["scatter"])
         ):
             plan.data_room = plan.mtu + 18
         need = queues * (plan.rx_desc + plan.tx_desc)

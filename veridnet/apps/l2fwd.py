@@ -318,9 +318,7 @@ class L2fwd:
                 "bridge": self.forwarder.bridge_counters(),
                 "workers": [
                     {"cpu": cpu, "passes": total, "busy_passes": busy}
-                    for cpu, (total, busy) in zip(
-                        self.runtime.worker_cpus, passes, strict=False
-                    )
+                    for cpu, (total, busy) in zip(self.runtime.worker_cpus, passes, strict=False)
                 ],
                 "memory": self.runtime.memory_report(),
                 "memory_name": MEMORY_NAMES[self.runtime.memory],

@@ -75,9 +75,7 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
         help="memory of the packet buffers (auto: the first of these that is there)",
     )  # fmt: skip
     group.add_argument("--mbufs", type=int, metavar="N", help="packet buffers of a pool (16383)")
-    group.add_argument(
-        "-v", "--verbose", action="store_true", help="show DPDK's log, on stderr"
-    )
+    group.add_argument("-v", "--verbose", action="store_true", help="show DPDK's log, on stderr")
 
 
 def read_profile(path: str | None, keys: dict[str, type]) -> Profile:

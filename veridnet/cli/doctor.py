@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         for name in ("", "what", "found", "mend"):
             table.add_column(name, overflow="fold")
         for c in checks:
-            table.add_row(f"[{STYLES[c.status]}]{c.status}[/]", c.name, escape(c.found), escape(c.mend))
+            table.add_row(
+                f"[{STYLES[c.status]}]{c.status}[/]", c.name, escape(c.found), escape(c.mend)
+            )
         console.print(table)
     return 0 if report["works"] else 1

@@ -21,8 +21,8 @@ from veridnet.runtime import Runtime
 
 DESCRIPTION = """\
 Lists the kinds of ports and whether each works here, the interfaces of the kernel that af_packet
-and af_xdp ports can use, and the NICs on the PCI bus. With a KIND: its keys. With --port: makes that
-port, and says what it can do."""
+and af_xdp ports can use, and the NICs on the PCI bus. With a KIND: its keys. With --port:
+makes that port, and says what it can do."""
 
 EXAMPLES = """\
 examples:
@@ -176,12 +176,20 @@ def show_inventory(data: dict[str, Any], console: Console) -> None:
     if data["nics"]:
         t = table("PCI address", "device", "driver", "NUMA", "interface", "for DPDK")
         for n in data["nics"]:
-            t.add_row(n["address"], n["device"], n["driver"] or "-", str(n["numa_node"]),
-                      n["interface"] or "-", "yes" if n["reachable"] else "no: bound to the kernel")  # fmt: skip
+            t.add_row(
+                n["address"],
+                n["device"],
+                n["driver"] or "-",
+                str(n["numa_node"]),
+                n["interface"] or "-",
+                "yes" if n["reachable"] else "no: the kernel has it",
+            )
         console.print(t)
     else:
         console.print("no NICs on the PCI bus")
-    console.print("\nkeys of a kind: veridnet ports KIND; what a port can do: veridnet ports --port SPEC")
+    console.print(
+        "\nkeys of a kind: veridnet ports KIND; what a port can do: veridnet ports --port SPEC"
+    )
 
 
 def show_probe(data: dict[str, Any], console: Console) -> None:
@@ -191,7 +199,9 @@ def show_probe(data: dict[str, Any], console: Console) -> None:
         for k in ("mac", "mtu", "max_frame", "promiscuous", "queues", "finite", "xstats"):
             t.add_row(k, str(p[k]))
         t.add_row("link", "up" if p["link"]["up"] else "down")
-        t.add_row("speed", f"{p['link']['speed_mbps']:,} Mbit/s" if p["link"]["speed_mbps"] else "-")
+        t.add_row(
+            "speed", f"{p['link']['speed_mbps']:,} Mbit/s" if p["link"]["speed_mbps"] else "-"
+        )
         for k, v in (p["info"] | p["details"]).items():
             t.add_row(k, hex(v) if k.endswith("capa") else escape(str(v)))
         for w in p["warnings"]:

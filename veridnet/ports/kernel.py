@@ -162,8 +162,7 @@ class AfPacket(PortKind):
         blocksz = values["blocksz"] or max(4096, framesz)
         if blocksz % 4096 or blocksz % framesz:
             raise ConfigError(
-                f"af_packet: blocksz={blocksz} must be a multiple of 4096 and of "
-                f"framesz={framesz}"
+                f"af_packet: blocksz={blocksz} must be a multiple of 4096 and of framesz={framesz}"
             )
         per_block = blocksz // framesz
         if values["framecnt"] % per_block:
@@ -237,9 +236,7 @@ class AfXdp(PortKind):
         plan.rx_desc = plan.tx_desc = 2048
         # Reads one segment of its own pool or copies the first segment of any other.
         plan.direct = True
-        plan.max_frame = lambda port: min(
-            port_limit(port), port.mtu + ETH_VLAN_HEADER, 2048
-        )
+        plan.max_frame = lambda port: min(port_limit(port), port.mtu + ETH_VLAN_HEADER, 2048)
         plan.details["iface"] = dev.name
         plan.iface_mtu = values["mtu"] or dev.mtu
         plan.mtu = None
@@ -247,8 +244,8 @@ class AfXdp(PortKind):
             netdev.set_mtu(dev.name, plan.iface_mtu)
         if plan.iface_mtu + ETH_VLAN_HEADER > 2048:
             plan.warnings.append(
-                f"{dev.name}: its MTU is {plan.iface_mtu}, af_xdp takes frames of at most 2,048 bytes; "
-                f"longer ones are dropped (ip link set {dev.name} mtu 1500)"
+                f"{dev.name}: its MTU is {plan.iface_mtu}, af_xdp takes frames of at most 2,048 "
+                f"bytes; longer ones are dropped (ip link set {dev.name} mtu 1500)"
             )
 
 

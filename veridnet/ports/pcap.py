@@ -156,5 +156,6 @@ def check_ethernet(capture: Capture) -> None:
         )
     if capture.max_length > 65535:
         raise CaptureError(
-            f"{capture.path}: has a record of {capture.max_length:,} bytes; a frame has at most 65,535"
+            f"{capture.path}: has a record of {capture.max_length:,} bytes; a frame has at most "
+            "65,535"
         )
