@@ -111,6 +111,9 @@ def test_hugepages_that_are_not_there(run_python) -> None:
     assert done.stdout == "4k\n"
 
 
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer needs the address space"
+)
 def test_a_start_that_failed_cannot_be_repeated(run_python) -> None:
     run_python(
         """

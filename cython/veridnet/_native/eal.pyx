@@ -12,6 +12,8 @@ from dpdk cimport eal
 from kernels cimport vn
 from veridnet._native.errors cimport check_process, check_rc
 
+import os
+
 from veridnet.errors import EalError, PortError
 
 
@@ -65,8 +67,19 @@ def init(list args) -> None:
     for i, arg in enumerate(args):
         argv[i] = strdup(arg.encode())
     vn.vn_started = 1
-    with nogil:
-        rc = eal.rte_eal_init(argc, argv)
+    # EAL prints its fatal errors, and its usage, past its own log; they stand in the log as well.
+    saved = [os.dup(fd) for fd in (1, 2)]
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        with nogil:
+            rc = eal.rte_eal_init(argc, argv)
+    finally:
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for fd in (*saved, null):
+            os.close(fd)
     if rc < 0:
         err = eal.rte_errno
         raise EalError(f"EAL did not start ({eal.rte_strerror(err).decode()})")
