@@ -68,18 +68,22 @@ def init(list args) -> None:
         argv[i] = strdup(arg.encode())
     vn.vn_started = 1
     # EAL prints its fatal errors, and its usage, past its own log; they stand in the log as well.
-    saved = [os.dup(fd) for fd in (1, 2)]
-    null = os.open(os.devnull, os.O_WRONLY)
+    saved = {}
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    for fd in (1, 2):
+        try:
+            saved[fd] = os.dup(fd)
+            os.dup2(null, fd)
+        except OSError:        # a process without that stream has nothing to keep clean
+            pass
     try:
-        os.dup2(null, 1)
-        os.dup2(null, 2)
         with nogil:
             rc = eal.rte_eal_init(argc, argv)
     finally:
-        os.dup2(saved[0], 1)
-        os.dup2(saved[1], 2)
-        for fd in (*saved, null):
-            os.close(fd)
+        for fd, copy in saved.items():
+            os.dup2(copy, fd)
+            os.close(copy)
+        os.close(null)
     if rc < 0:
         err = eal.rte_errno
         raise EalError(f"EAL did not start ({eal.rte_strerror(err).decode()})")
