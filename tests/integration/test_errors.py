@@ -116,7 +116,6 @@ def test_one_line(case: str, folder: Path) -> None:
         pytest.param(("--learn",), id="a bridge of one"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="ports are made one by one, each before the next is checked")
 def test_an_output_survives_what_is_wrong_with_later_ports(
     folder: Path, rest: tuple[str, ...]
 ) -> None:

@@ -138,14 +138,12 @@ def test_a_server_without_a_client_drops_by_name(lab: Lab, demo_pcap: Path) -> N
     assert result["drops"] == {"tx_full": result["rx_packets"]}
 
 
-@pytest.mark.xfail(strict=True, reason="says: Operation not permitted, run it with sudo")
 def test_a_client_without_a_server_says_so(lab: Lab) -> None:
     run = l2fwd("-p", "null:no_rx=on", "-p", memif(lab, "client"), cwd=lab.folder)
     line = run.one_line("memif.sock")
     assert "sudo" not in line and "Operation not permitted" not in line
 
 
-@pytest.mark.xfail(strict=True, reason="the socket file of a dead server is in the way")
 def test_a_server_starts_over_a_dead_one(lab: Lab, tmp_path: Path) -> None:
     """A killed server leaves its socket file behind; the next one takes its place."""
     first = sink(lab, "server").ready()
@@ -159,7 +157,6 @@ def test_a_server_starts_over_a_dead_one(lab: Lab, tmp_path: Path) -> None:
     second.stop().ok()
 
 
-@pytest.mark.xfail(strict=True, reason="net_memif refuses a path without a folder: EINVAL")
 def test_a_relative_socket_path(lab: Lab, tmp_path: Path) -> None:
     l2fwd("-p", "memif:role=server,socket=memif.sock", "-p", "null:no_rx=on", "--duration", "0.1",
           cwd=tmp_path).ok()  # fmt: skip

@@ -39,7 +39,6 @@ def test_it_listens_even_where_the_shell_ignores_the_signal(lab: Lab) -> None:
     live.ready().stop().ok()
 
 
-@pytest.mark.xfail(strict=True, reason="the second of two quick signals kills it, summary unsaid")
 def test_two_quick_signals_are_one(lab: Lab) -> None:
     """timeout(1) sends its signal to the process and to the group, so it comes twice."""
     for _ in range(3):
