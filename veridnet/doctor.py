@@ -220,8 +220,12 @@ def check_kernel() -> Iterator[Check]:
     tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
     yield Check(
         "tap ports", OK if tun and has_capability(CAP_NET_ADMIN) else NO,
-        "/dev/net/tun" if tun else "/dev/net/tun is missing or not accessible",
-        "" if tun and has_capability(CAP_NET_ADMIN) else "sudo modprobe tun, and run with sudo",
+        "/dev/net/tun is missing or not accessible"
+        if not tun
+        else "/dev/net/tun"
+        if has_capability(CAP_NET_ADMIN)
+        else "/dev/net/tun is there, cap_net_admin is missing",
+        "" if tun and has_capability(CAP_NET_ADMIN) else "run with sudo" if tun else "sudo modprobe tun",
     )  # fmt: skip
     for name, family, needs in (
         ("af_packet ports", socket.AF_PACKET, (CAP_NET_RAW, CAP_NET_ADMIN)),

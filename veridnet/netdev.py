@@ -5,6 +5,7 @@ Offloads are read and set by the ethtool ioctl (ethtool(8), linux/ethtool.h).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -153,6 +154,13 @@ def offloads_off(name: str) -> list[str]:
                     hint=f"sudo ethtool -K {name} {o} off",
                 ) from None
     return on
+
+
+def offloads_on(name: str, which: list[str]) -> None:
+    """Turns offloads on again, as far as the interface is still there."""
+    for o in which:
+        with contextlib.suppress(OSError):
+            ethtool(name, struct.pack("II", OFFLOADS[o][1], 1))
 
 
 def ethtool_command(name: str, on: tuple[str, ...] | list[str] = SPOILING) -> str:

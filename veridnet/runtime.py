@@ -81,7 +81,7 @@ def pool_bytes(mbufs: int, data_room: int) -> int:
 
 def memory_available() -> int:
     """Bytes that can still be had without swapping (MemAvailable)."""
-    with open("/proc/meminfo") as f:
+    with contextlib.suppress(OSError), open("/proc/meminfo") as f:
         for line in f:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) << 10
@@ -106,7 +106,7 @@ def choose_memory(config: RuntimeConfig) -> tuple[str, str]:
         if config.memory == "hugepages":
             raise EalError(
                 f"{pages} hugepages of 2 MiB are not free ({os.strerror(-rc)})",
-                hint=f"echo {pages + 64} | sudo tee /proc/sys/vm/nr_hugepages, or memory=auto",
+                hint=f"echo {pages + 64} | sudo tee /proc/sys/vm/nr_hugepages, or memory auto",
             )
     if config.memory in ("auto", "thp"):
         if thp_enabled():
@@ -151,6 +151,17 @@ def start_eal(config: RuntimeConfig) -> Eal:
     log = dpdklog.start()
     eal.log_level("", LOG_LEVELS[config.log_level])
     args += ["--log-level", str(LOG_LEVELS[config.log_level])]
+    # EAL aborts where it cannot make a pipe.
+    need, spare = 16 + 4 * (len(cpus) + 1), []
+    try:
+        spare += [os.dup(log.write_fd) for _ in range(need)]
+    except OSError:
+        raise EalError(f"EAL needs {need} free file descriptors", hint="ulimit -n 1024") from None
+    finally:
+        for fd in spare:
+            os.close(fd)
+    if not os.path.isdir("/sys/devices/system/cpu"):
+        raise EalError("/sys is not mounted, and EAL reads the CPUs there")
     try:
         eal.init(args)
     except EalError as e:
@@ -197,6 +208,7 @@ class Port(NativePort):
         self.details = plan.details
         self.warnings = plan.warnings
         self.problems: list[str] = []
+        self._closer = 0
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.n_rx_queues} queue(s)"
@@ -282,29 +294,34 @@ class Port(NativePort):
             self.rx(burst, queue)
             yield burst
 
-    def close(self) -> None:
-        """Stops and removes the port; its counters stay readable. May be called twice."""
-        while not self.closed:
-            try:
-                self._end()
-            except StateError:
-                if not self.sending:
-                    raise
+    def close(self) -> None:  # type: ignore[override]
+        """Stops and removes the port; its counters stay readable. May be called twice.
+
+        From the beginning of it, other threads' calls are refused: closing always ends.
+        """
+        if not self.begin_close():
+            while not self.closed and self._closer != threading.get_ident():
+                time.sleep(0.001)
+            return
+        self._closer = threading.get_ident()
+        try:
+            while self.sending:
                 # Another thread waits in tx, for at most the retry bound: it needs the GIL.
                 time.sleep(0.001)
-
-    def _end(self) -> None:
-        if self.sending:
-            raise StateError("another thread is sending on this port")
-        if self.plan.linger_s and self.counters()["tx_packets"]:
-            time.sleep(self.plan.linger_s)
-        if self.kind == "ring":
+        except BaseException:
+            self.resume()
+            raise
+        try:
+            if self.plan.linger_s and self.counters()["tx_packets"]:
+                time.sleep(self.plan.linger_s)
+        finally:
             # What was sent to a ring and never received would keep its mbufs for ever.
-            with contextlib.suppress(StateError):
-                self.start()
-                self.details["left_in_ring"] = self.drain()
-        super().close()
+            left = super().close(drain=self.kind == "ring")
+            self._gone(left)
+
+    def _gone(self, left: int) -> None:
         if self.kind == "ring":
+            self.details["left_in_ring"] = left
             # The driver makes 16 rings and frees only those of its queues (22.11).
             for i in range(self.n_rx_queues, 16):
                 eal.ring_free(f"ETH_RXTX{i}_{self.device}")
@@ -367,6 +384,8 @@ class Runtime:
     """
 
     def __init__(self, config: RuntimeConfig | None = None, **options: Any) -> None:
+        if hasattr(self, "_pid"):
+            raise StateError("a Runtime is made once; make another after closing this one")
         if config is not None and options:
             raise ConfigError("give a config or single options, not both")
         try:
@@ -380,6 +399,8 @@ class Runtime:
         self.residue = 0  # mbufs that drivers never gave back (net_af_xdp's fill ring)
         self.closed = True
         self._pid = os.getpid()
+        self._lifecycle = threading.RLock()  # ports do not come while all are going
+        self._closing = False
         self._shared: dict[int, list[SharedPool]] = {}
         self._final: Totals | None = None
         global _current
@@ -512,7 +533,11 @@ class Runtime:
 
         So a capture that is to be written is not touched when another port's options are wrong.
         """
-        self._check()
+        with self._lifecycle:
+            self._check()
+            return self._add_ports(specs)
+
+    def _add_ports(self, specs: Sequence[PortSpec]) -> list[Port]:
         ports: list[Port] = []
         with contextlib.ExitStack() as undo:
             plans = []
@@ -736,7 +761,7 @@ class Runtime:
     # -- life ---------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        if self.closed:
+        if self.closed or self._closing:
             raise ClosedError("the runtime is closed")
 
     def close(self) -> None:
@@ -746,13 +771,23 @@ class Runtime:
         bytes stay readable: the pool under them goes when the last view does. What went wrong
         while closing (an incomplete capture file) stands in `problems`. May be called twice.
         """
-        global _current
         if self.closed:
             return
         if os.getpid() != self._pid:
             # A forked child has nothing of its own to close.
             self.closed = True
             return
+        with self._lifecycle:
+            if self.closed or self._closing:
+                return
+            self._closing = True
+        try:
+            self._close()
+        finally:
+            self._closing = False
+
+    def _close(self) -> None:
+        global _current
         for forwarder in self.forwarders:
             forwarder.stop()
         native_burst.set_default_pool(None)
@@ -765,6 +800,8 @@ class Runtime:
             self.problems += port.problems
         native_burst.close_all()  # what threads that were sending have kept
         self._final = self._totals()
+        for forwarder in self.forwarders:
+            forwarder.release()
         for pool in self.pools:
             self.residue += pool.in_use if pool.residue else 0
             pool.close()
@@ -772,6 +809,9 @@ class Runtime:
         with _lock:
             if _current is self:
                 _current = None
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Runtime is of its process and cannot be copied")
 
     def __enter__(self) -> Self:
         self._check()

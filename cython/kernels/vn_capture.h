@@ -14,14 +14,14 @@
 
 struct vn_capture {
 	int linktype; /* LINKTYPE_ value (pcap-linktype(7)); -1: not opened */
-	int swapped; /* written on a machine of the other byte order */
+	int swapped;  /* written on a machine of the other byte order */
 	int snaplen;
 	uint64_t records;    /* whole records, before the end or the first bad one */
 	uint64_t bytes;	     /* sum of caplen */
 	uint32_t max_caplen; /* longest record */
 	uint64_t *cut;	     /* numbers of the records with caplen < len, ascending; malloc'ed */
 	uint64_t n_cut;
-	int damaged;		      /* the file ends in, or has, a bad record: `error` */
+	int damaged;		       /* the file ends in, or has, a bad record: `error` */
 	char error[VN_CAPTURE_ERRBUF]; /* libpcap's words */
 };
 

@@ -22,7 +22,7 @@ struct vn_lane {
 /* What the workers of one forwarder share. */
 struct vn_forward {
 	volatile int stop;
-	int64_t budget;	    /* packets still to receive; negative: no limit */
+	int64_t budget;		  /* packets still to receive; negative: no limit */
 	struct vn_bridge *bridge; /* NULL: static forwarding */
 	struct rte_mempool *copy_pool;
 	enum vn_tx_policy policy;
@@ -40,7 +40,7 @@ struct vn_worker {
 	uint16_t n_tx_ports;
 	volatile uint64_t passes;
 	volatile uint64_t busy_passes; /* those that received something */
-	struct vn_account count; /* copies; drops that are no queue's */
+	struct vn_account count;       /* copies; drops that are no queue's */
 } VN_CACHE_ALIGNED;
 
 /* lcore_function_t; arg: struct vn_worker. Returns 0 on stop or when all its traces ended. */

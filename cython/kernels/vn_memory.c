@@ -68,7 +68,8 @@ vn_thp_huge_bytes(const void *va, size_t bytes)
 	if (f == NULL)
 		return 0;
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &lo, &hi) == 2 && strchr(line, '-') < strchr(line, ' '))
+		if (sscanf(line, "%lx-%lx ", &lo, &hi) == 2 &&
+		    strchr(line, '-') < strchr(line, ' '))
 			inside = lo < to && hi > from;
 		else if (inside && sscanf(line, "AnonHugePages: %lu kB", &kb) == 1)
 			total += (size_t)kb << 10;
@@ -83,7 +84,8 @@ vn_hugepages_probe(size_t pages, size_t page_bytes)
 {
 	int shift = __builtin_ctzl(page_bytes);
 	void *p = mmap(NULL, pages * page_bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (shift << MAP_HUGE_SHIFT), -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (shift << MAP_HUGE_SHIFT), -1,
+		       0);
 
 	if (p == MAP_FAILED)
 		return -errno;

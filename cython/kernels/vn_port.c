@@ -25,8 +25,7 @@ vn_rx_short(struct vn_rxq *q, uint16_t got)
 			q->zero_polls = 0;
 		}
 	}
-	if (q->count.rx_packets + q->lost >= q->records ||
-	    q->zero_polls >= VN_END_OF_TRACE_POLLS)
+	if (q->count.rx_packets + q->lost >= q->records || q->zero_polls >= VN_END_OF_TRACE_POLLS)
 		q->exhausted = 1;
 }
 

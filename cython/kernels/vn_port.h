@@ -35,13 +35,13 @@ enum vn_tx_flags {
 struct vn_rxq {
 	uint16_t port_id;
 	uint16_t queue_id;
-	uint16_t finite;	      /* reads a trace that ends */
-	volatile uint16_t exhausted;  /* ... and has ended */
-	uint16_t zero_polls;	      /* rx calls without a packet, in a row (finite ports) */
-	uint64_t records;	      /* records of the trace */
-	uint64_t failed;	      /* rx_nombuf + ierrors when last looked at */
-	uint64_t lost;		      /* records that the PMD read and lost: no mbuf */
-	const uint64_t *cut;	      /* ascending record numbers to drop as capture_cut */
+	uint16_t finite;	     /* reads a trace that ends */
+	volatile uint16_t exhausted; /* ... and has ended */
+	uint16_t zero_polls;	     /* rx calls without a packet, in a row (finite ports) */
+	uint64_t records;	     /* records of the trace */
+	uint64_t failed;	     /* rx_nombuf + ierrors when last looked at */
+	uint64_t lost;		     /* records that the PMD read and lost: no mbuf */
+	const uint64_t *cut;	     /* ascending record numbers to drop as capture_cut */
 	uint64_t n_cut, next_cut;
 	struct vn_account count;
 } VN_CACHE_ALIGNED;

@@ -78,7 +78,8 @@ vn_swap_macs(struct rte_mbuf **pkts, uint16_t n, struct vn_sizes *s)
 		}
 		/* Bytes 12..15 are written back as they were: one load, one shuffle, one store. */
 		memcpy(&v, eth, sizeof(v));
-		v = __builtin_shufflevector(v, v, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14, 15);
+		v = __builtin_shufflevector(v, v, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14,
+					    15);
 		memcpy(eth, &v, sizeof(v));
 	}
 	*s = sum;

@@ -52,9 +52,7 @@ def frame(dst: str, src: str, text: str = "", size: int = 60) -> bytes:
 
 def texts(data: Iterable[bytes]) -> list[str]:
     """The texts of those `frame`s that are among the given frames."""
-    return [
-        f[14:].rstrip(b"\0").decode() for f in data if len(f) >= 14 and f[12:14] == b"\x88\xb5"
-    ]
+    return [f[14:].rstrip(b"\0").decode() for f in data if len(f) >= 14 and f[12:14] == b"\x88\xb5"]
 
 
 def tshark(path: Path, *fields: str) -> list[list[str]]:

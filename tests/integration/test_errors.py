@@ -55,7 +55,10 @@ WRONG = {
     "bad vdev key": (("--vdev", "net_null0,size=64,nosuch=1"), "nosuch"),
     "bad portmap": (("-p", "null", "-p", "null", "--portmap", "0-1"), "(0,1)(2,3)"),
     "portmap of nothing": (("-p", "null", "-p", "null", "--portmap", "(0,7)"), "'7'"),
-    "portmap twice": (("-p", "null", "-p", "null", "-p", "null", "--portmap", "(0,1)(1,2)"), "twice"),
+    "portmap twice": (
+        ("-p", "null", "-p", "null", "-p", "null", "--portmap", "(0,1)(1,2)"),
+        "twice",
+    ),
     "portmap lacks one": (("-p", "null", "-p", "null", "-p", "null", "--portmap", "(0,1)"), "2"),
     "learn and portmap": (("-p", "null", "-p", "null", "--learn", "--portmap", "(0,1)"), "learn"),
     "a bridge of one": (("-p", "null", "--learn"), "two ports"),

@@ -86,7 +86,9 @@ def test_both_directions_and_four_ports(demo_pcap: Path, tmp_path: Path) -> None
 
 
 def test_json_fields(demo_pcap: Path, tmp_path: Path) -> None:
-    run = l2fwd("-p", f"pcap:rx={demo_pcap},name=in", "-p", "pcap:tx=out.pcap,name=out", cwd=tmp_path)
+    run = l2fwd(
+        "-p", f"pcap:rx={demo_pcap},name=in", "-p", "pcap:tx=out.pcap,name=out", cwd=tmp_path
+    )
     result = run.ok()
     assert {"ports", "drops", "held", "duration_s", "balanced", "rx_packets", "tx_packets",
             "copies", "generated", "memory", "dpdk", "workers", "warnings",

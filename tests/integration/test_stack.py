@@ -22,7 +22,11 @@ HOSTS = ("A", "B")
 
 
 def join(
-    lab: Lab, *kinds: str, mtu: int = 1500, keys: str = "", extra: tuple[str, ...] = (),
+    lab: Lab,
+    *kinds: str,
+    mtu: int = 1500,
+    keys: str = "",
+    extra: tuple[str, ...] = (),
     addresses: bool = True,
 ) -> tuple[Live, list[Namespace], list[str]]:
     """A bridge between hosts A and B by ports of those kinds; (it, namespaces, their devices)."""

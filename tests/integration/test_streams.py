@@ -73,7 +73,9 @@ def test_timeout_1(tmp_path: Path) -> None:
     Run(0, done.stdout, done.stderr).ok()
 
 
-def closed(stream: int, *args: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+def closed(
+    stream: int, *args: str, cwd: Path, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Runs the command with one of its standard streams closed from the start."""
     return subprocess.run(
         ["sh", "-c", f'exec "$@" {stream}>&-', "sh", *COMMAND, "l2fwd", *args],

@@ -174,7 +174,7 @@ class L2fwd:
             self.destinations = o.destinations([p.name for p in self.ports])
             if o.portmap is None and len(self.ports) % 2:
                 self.warnings.append(
-                    f"odd number of ports: {self.ports[-1].name} sends its packets back"
+                    f"odd number of ports: port {self.ports[-1].name} sends its packets back"
                 )
             self.forwarder = runtime.forwarder(
                 self.ports,

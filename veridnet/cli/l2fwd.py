@@ -154,6 +154,11 @@ def run(args: argparse.Namespace) -> int:
         for warning in forwarder.warnings:
             print(f"veridnet: {warning}", file=sys.stderr)
         period = setting("stats_period")
+        if not args.json or args.verbose:
+            names = ", ".join(
+                f"{p.name} {p.kind} {p.details.get('iface') or ''}".strip() for p in ports
+            )
+            print(f"veridnet: forwarding: {names}; Ctrl-C ends", file=sys.stderr)
         with LiveTable(forwarder, period) as live:
             result = forwarder.run(
                 duration=setting("duration"),

@@ -34,6 +34,7 @@ class Key:
     low: int | None = None
     high: int | None = None
     dpdk: str = ""  # the key's name in DPDK's device arguments, where it differs
+    unicode: bool = True  # False: a path of any bytes
 
     def parse(self, value: object) -> Any:
         """The value as this key's type; ConfigError names key, value and what is allowed."""
@@ -66,6 +67,8 @@ class Key:
         text = str(value)
         if not text or "\0" in text:
             raise ConfigError(f"{self.name}={text!r}: must not be empty")
+        if self.unicode and any("\ud800" <= c <= "\udfff" for c in text):
+            raise ConfigError(f"{self.name}={text!r}: is not UTF-8")
         return text
 
     def range(self) -> str:
@@ -142,6 +145,7 @@ class PortKind(ABC):
     keys: tuple[Key, ...] = ()
     unprivileged: bool = True  # works for a user with no capabilities
     max_queues: int = 1
+    has_mtu: bool = True
     bus = "vdev"
 
     def all_keys(self) -> dict[str, Key]:
@@ -165,6 +169,8 @@ class PortKind(ABC):
                     out[name] = known[name].parse(value)
                 except ConfigError as e:
                     raise ConfigError(f"{self.name}: {e}") from None
+        if out["mtu"] is not None and not self.has_mtu:
+            raise ConfigError(f"{self.name}: has no MTU to set")
         if out["queues"] > self.max_queues:
             raise ConfigError(
                 f"{self.name}: queues={out['queues']}: this kind has at most {self.max_queues}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from veridnet import netdev
@@ -49,6 +51,7 @@ def check_offloads(plan: PortPlan, dev: netdev.Netdev, values: dict[str, Any]) -
     if values["offloads"] == "off":
         done = netdev.offloads_off(dev.name)
         if done:
+            plan.resources.callback(netdev.offloads_on, dev.name, done)
             plan.details["offloads_turned_off"] = done
             if dev.driver == "veth":
                 plan.warnings.append(
@@ -101,10 +104,20 @@ class Tap(PortKind):
         plan.details["iface"] = iface
 
 
+def quietly(function: Callable[..., object], *args: object) -> None:
+    """Puts an interface back as it was; it may have gone."""
+    with contextlib.suppress(PortError, OSError):
+        function(*args)
+
+
 def check_iface_name(name: str) -> None:
     """ConfigError unless the kernel takes the name."""
-    if not 1 <= len(name.encode()) <= 15 or "/" in name or any(c.isspace() for c in name):
-        raise ConfigError(f"{name!r} is no interface name (at most 15 bytes, no '/', no spaces)")
+    if (
+        not 1 <= len(name.encode()) <= 15
+        or any(c in "/:%" or c.isspace() for c in name)
+        or name in (".", "..")
+    ):
+        raise ConfigError(f"{name!r} is no interface name (at most 15 bytes, no / : % or spaces)")
 
 
 def check_up(kind: str, dev: netdev.Netdev) -> None:
@@ -189,6 +202,7 @@ class AfPacket(PortKind):
         plan.mtu = None  # DPDK believes 1,500 of every one, and refuses more
         if mtu != dev.mtu:
             netdev.set_mtu(dev.name, mtu)
+            plan.resources.callback(quietly, netdev.set_mtu, dev.name, dev.mtu)
         plan.details["iface"] = dev.name
 
 
@@ -224,6 +238,14 @@ class AfXdp(PortKind):
                 f"start_queue={values['start_queue']} do not fit"
             )
         quiet_libraries()
+        # A second one would take the first one's XDP program away, and then fail. The lock is
+        # this network namespace's, and dies with the process.
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        plan.resources.callback(lock.close)
+        try:
+            lock.bind(f"\0veridnet-af_xdp-{socket.if_nametoindex(dev.name)}")
+        except OSError:
+            raise PortError(f"af_xdp: another port or process uses {dev.name}") from None
         check_offloads(plan, dev, values)
         plan.devargs = self.devargs(
             values, "iface", "start_queue", "force_copy", "busy_budget", "xdp_prog"
@@ -242,6 +264,7 @@ class AfXdp(PortKind):
         plan.mtu = None
         if plan.iface_mtu != dev.mtu:
             netdev.set_mtu(dev.name, plan.iface_mtu)
+            plan.resources.callback(quietly, netdev.set_mtu, dev.name, dev.mtu)
         if plan.iface_mtu + ETH_VLAN_HEADER > 2048:
             plan.warnings.append(
                 f"{dev.name}: its MTU is {plan.iface_mtu}, af_xdp takes frames of at most 2,048 "

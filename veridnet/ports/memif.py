@@ -45,6 +45,8 @@ class Memif(PortKind):
                 raise PortError(f"memif: socket={path}: cannot be made in {folder}")
             if values["role"] == "server":
                 remove_dead_socket(path)
+        if values["secret"] and len(values["secret"].encode()) > 24:
+            raise ConfigError("memif: secret= has at most 24 bytes")
         plan.devargs = self.devargs(
             values, "role", "id", "socket", "bsize", "rsize", "mac", "secret"
         )
@@ -71,7 +73,12 @@ def remove_dead_socket(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.settimeout(0.5)  # a server that hangs has a full backlog
         try:
             s.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+        except (TimeoutError, BlockingIOError):
+            raise PortError(f"memif: socket={path}: another process serves it") from None
+        except OSError as e:
+            raise PortError(f"memif: socket={path}: {e.strerror}", e.errno or 0) from None

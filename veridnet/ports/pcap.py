@@ -6,6 +6,7 @@ DPDK's argument parser cannot take work, and what was checked is what is used.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterable
@@ -26,17 +27,22 @@ FILE_HEADER, RECORD_HEADER = 24, 16
 LONGEST_WRITTEN = 16128
 
 #: Not tcprewrite: Debian 12's writes wrong EtherTypes (tcpreplay issue 790).
-TO_ETHERNET = "give its packets Ethernet headers with: python examples/to_ethernet.py IN OUT"
+TO_ETHERNET = (
+    "give its packets Ethernet headers with: .venv/bin/python examples/to_ethernet.py IN OUT"
+)
+#: Link types (by libpcap's DLT numbers) whose packets are IP below a header that it replaces.
+CONVERTIBLE = (0, 12, 14, 101, 108, 113, 228, 229, 276)
 
 
 class Pcap(PortKind):
     name = "pcap"
     driver = "net_pcap"
+    has_mtu = False
     summary = "receives from one capture file, sends into another"
     keys = (
         Key("rx", str, "capture to receive from (pcap, or pcapng of one interface)",
-            dpdk="rx_pcap"),
-        Key("tx", str, "capture to write what is sent to", dpdk="tx_pcap"),
+            dpdk="rx_pcap", unicode=False),
+        Key("tx", str, "capture to write what is sent to", dpdk="tx_pcap", unicode=False),
         Key("infinite", bool, "receive the capture again and again, from memory", default=False,
             dpdk="infinite_rx"),
         Key("cut", str, "frames that the capture holds only the beginning of",
@@ -76,6 +82,11 @@ class Pcap(PortKind):
                 f"{path}: damaged after record {capture.records} ({capture.error}); "
                 f"the records before are used"
             )
+        if capture.max_length > LONGEST_WRITTEN:
+            plan.warnings.append(
+                f"{path}: has frames of up to {capture.max_length:,} bytes; pcap outputs take "
+                f"{LONGEST_WRITTEN:,} and drop longer ones as too_long"
+            )
         if values["infinite"]:
             if len(capture.cut) and values["cut"] == "drop":
                 raise CaptureError(
@@ -89,6 +100,11 @@ class Pcap(PortKind):
             # The driver keeps the whole capture in mbufs, beside those in flight.
             plan.own_pool = capture.records + 4096
             plan.data_room = max(2048, capture.max_length)
+            if plan.data_room > 65407:
+                raise CaptureError(
+                    f"{path}: infinite=on of a record of {capture.max_length:,} bytes; at most "
+                    "65,407 fit into an mbuf"
+                )
             return
         plan.records = capture.records
         if values["cut"] == "drop" and len(capture.cut):
@@ -109,6 +125,12 @@ class Pcap(PortKind):
         if (st.st_dev, st.st_ino) in plan.inputs:
             raise ConfigError(f"pcap: {path} is both read and written")
         if regular:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(
+                    f"pcap: tx={path}: another port or process reads or writes the same file"
+                ) from None
             plan.outputs.append((st.st_dev, st.st_ino))
         plan.details["tx_file"] = path
         plan.devargs["tx_pcap"] = f"/proc/self/fd/{fd}"
@@ -152,7 +174,7 @@ def check_ethernet(capture: Capture) -> None:
     if capture.linktype != 1:
         raise CaptureError(
             f"{capture.path}: its link type is {capture.linktype_name}, not Ethernet (EN10MB)",
-            hint=TO_ETHERNET,
+            hint=TO_ETHERNET if capture.linktype in CONVERTIBLE else "",
         )
     if capture.max_length > 65535:
         raise CaptureError(

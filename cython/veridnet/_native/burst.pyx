@@ -7,7 +7,7 @@ Views of packet bytes hold a reference of their own, so that they never dangle.
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -65,7 +65,8 @@ cdef void settle_all():
             burst.settle()
 
 
-cdef dict account_dict(const vn.vn_account *a):
+cdef dict account_dict(const vn.vn_account *counts):
+    cdef vn.vn_account a = counts[0]     # at one moment: other threads may count meanwhile
     return {
         "rx_packets": a.rx_packets, "rx_bytes": a.rx_bytes,
         "tx_packets": a.tx_packets, "tx_bytes": a.tx_bytes,
@@ -79,7 +80,12 @@ cdef dict account_dict(const vn.vn_account *a):
 
 def held() -> int:
     """Packets that all live bursts of this process hold."""
-    return sum(len(b) for b in _live())
+    cdef int64_t total = 0
+    cdef Burst burst
+    for b in _live():
+        burst = b
+        total += burst.n        # not len(): a subclass may have its own
+    return total
 
 
 def close_all() -> int:
@@ -409,7 +415,6 @@ cdef class Burst:
         cdef uint8_t macs[12]
         cdef int which = 0
         cdef bytes raw
-        self.check_movable("write")
         if dst is not None:
             raw = mac_bytes(dst)
             memcpy(macs, PyBytes_AS_STRING(raw), 6)
@@ -418,6 +423,7 @@ cdef class Burst:
             raw = mac_bytes(src)
             memcpy(macs + 6, PyBytes_AS_STRING(raw), 6)
             which |= 2
+        self.check_movable("write")      # after bytes(mac), which may run Python
         if not which:
             return
         done = vn.vn_set_macs(self.pkts, self.n, macs, which, &self.sizes)

@@ -9,9 +9,11 @@ cdef class Mempool:
     cdef readonly unsigned int size
     cdef readonly unsigned int data_room
     cdef bint closing
+    cdef int users                # ports and running forwarders that allocate from it
     cdef public bint residue      # its driver keeps mbufs for ever: freed with them
     cdef rte_mempool *check(self) except NULL
     cdef void maybe_free(self) noexcept
+    cdef void release(self) noexcept
 
 
 cdef void mbuf_returned() noexcept

@@ -162,11 +162,21 @@ cdef class Mempool:
         self.maybe_free()
 
     cdef void maybe_free(self) noexcept:
-        if self.ptr != NULL and self.closing and (
+        if self.ptr != NULL and self.closing and self.users == 0 and (
                 rte_mempool_in_use_count(self.ptr) == 0 or (self.residue and live_views == 0)):
             _closing.pop(<size_t>self.ptr, None)
             rte_mempool_free(self.ptr)
             self.ptr = NULL
+
+    cdef void release(self) noexcept:
+        """A port or forwarder that allocates from it has gone."""
+        self.users -= 1
+        self.maybe_free()
+
+    def __dealloc__(self):
+        # Nothing holds it any more: neither a port, nor (by _closing) a packet that is out.
+        if self.ptr != NULL and not vn.vn_forked and rte_mempool_in_use_count(self.ptr) == 0:
+            rte_mempool_free(self.ptr)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.in_use} in use"

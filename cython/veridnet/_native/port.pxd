@@ -6,10 +6,12 @@ from veridnet._native.memory cimport Mempool
 cdef class NativePort:
     cdef uint16_t port_id
     cdef int state
+    cdef int was                     # the state before closing began
     cdef int users                   # forwarders that run on this port
     cdef int tx_waiting              # threads that wait in tx without the GIL
     cdef readonly str device
     cdef readonly Mempool pool
+    cdef Mempool copy_pool
     cdef object cut_records          # keeps the array that the rx queue points to
     cdef vn_rxq *rxqs
     cdef vn_txq *txqs

@@ -27,6 +27,7 @@ cdef enum:
     MADE
     STARTED
     STOPPED
+    CLOSING
     CLOSED
 
 POLICIES = {"retry": vn.VN_TX_RETRY, "drop": vn.VN_TX_DROP, "keep": vn.VN_TX_KEEP}
@@ -60,7 +61,7 @@ cdef class NativePort:
 
     cdef int check(self) except -1:
         check_process()
-        if self.state == CLOSED:
+        if self.state >= CLOSING:
             raise ClosedError("the port is closed")
         return 0
 
@@ -149,6 +150,10 @@ cdef class NativePort:
         self.n_rx_queues = rx_queues
         self.n_tx_queues = tx_queues
         self.pool = pool
+        pool.users += 1
+        self.copy_pool = copy_pool
+        if copy_pool is not None:
+            copy_pool.users += 1
 
     def set_tx(self, *, max_frame=None, bint rx_only=False, bint direct=False,
                bint vlan_extra=False, policy=None, retry_s=None, shared=None) -> None:
@@ -226,22 +231,66 @@ cdef class NativePort:
                 total += n
         return total
 
-    def close(self) -> None:
-        """Stops and closes the device; its counters stay readable. May be called twice."""
+    def begin_close(self) -> bool:
+        """From now on every other call is refused. False: another thread closes it, or has."""
+        check_process()
+        if self.state >= CLOSING:
+            return False
+        if self.users:
+            raise StateError("the port is run by a forwarder; stop that first")
+        self.was = self.state
+        self.state = CLOSING
+        return True
+
+    def resume(self) -> None:
+        """Takes begin_close back."""
+        if self.state == CLOSING:
+            self.state = self.was
+
+    def close(self, bint drain=False) -> int:
+        """Stops and closes the device; its counters stay readable. May be called twice.
+
+        `drain`: what waits in it is received and freed first, uncounted; returns how many.
+        """
+        cdef rte_mbuf *pkts[64]
+        cdef int total = 0, q
+        cdef uint16_t n
         check_process()
         if self.state == CLOSED:
-            return
+            return 0
+        if self.state != CLOSING:
+            self.was = self.state
         if self.users:
             raise StateError("the port is run by a forwarder; stop that first")
         if self.tx_waiting:
             raise StateError("another thread is sending on this port")
-        self.stats_at_close = self.counters()
-        if self.state == STARTED:
-            eth.rte_eth_dev_stop(self.port_id)
+        stats = self.counters()
+        if self.state == CLOSED:        # by another thread, meanwhile
+            return 0
+        # No Python from here on: no other thread runs.
+        self.stats_at_close = stats
         self.state = CLOSED
+        if drain and self.was == STOPPED and eth.rte_eth_dev_start(self.port_id) == 0:
+            self.was = STARTED
+        if drain and self.was == STARTED:
+            for q in range(self.n_rx_queues):
+                while total < 1 << 20:
+                    n = eth.rte_eth_rx_burst(self.port_id, q, pkts, 64)
+                    if n == 0:
+                        break
+                    rte_pktmbuf_free_bulk(pkts, n)
+                    total += n
+        if self.was == STARTED:
+            eth.rte_eth_dev_stop(self.port_id)
         # A device that was never configured has nothing to close; hotplug_remove ends it.
         if self.rxqs != NULL:
             eth.rte_eth_dev_close(self.port_id)
+        if self.pool is not None:
+            self.pool.release()
+        if self.copy_pool is not None:
+            self.copy_pool.release()
+            self.copy_pool = None
+        return total
 
     @property
     def sending(self) -> bool:
@@ -440,12 +489,12 @@ cdef class NativePort:
         cdef vn.vn_tx_policy how = self.default_policy
         cdef uint16_t left
         cdef uint64_t before
+        if policy is not None:
+            how = policy_of(policy)      # may run Python: before the checks
         if vn.vn_forked or self.state != STARTED or self.users or self.tx_waiting:
             self.check_started()
         if queue >= self.n_tx_queues:
             raise IndexError(f"tx queue {queue} of {self.n_tx_queues}")
-        if policy is not None:
-            how = policy_of(policy)
         if burst.n_views or burst.busy:
             burst.check_movable("send")
         if burst.n == 0:

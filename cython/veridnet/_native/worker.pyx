@@ -51,6 +51,7 @@ cdef class Forwarder:
     cdef vn.vn_worker *workers
     cdef int n_workers
     cdef bint is_running
+    cdef dict bridge_at_end
     cdef readonly bint bridging
 
     def __cinit__(self, list ports, list lcores, *, list destinations=None, list macs=None,
@@ -72,6 +73,24 @@ cdef class Forwarder:
             raise ConfigError("a forwarder needs a worker lcore")
         for port in ports:
             port.check()
+        if len(set(ports)) != n:
+            raise ConfigError("a port is named twice")
+        if len(receive) != n:
+            raise ConfigError(f"receive: {len(receive)} values for {n} ports")
+        if destinations is not None:
+            if len(destinations) != n or macs is None or len(macs) != n:
+                raise ConfigError(f"destinations and macs: one of each for each of the {n} ports")
+            for i in range(n):
+                if not -1 <= <object>destinations[i] < n:
+                    raise ConfigError(f"destination {destinations[i]} of {n} ports")
+                if destinations[i] < 0 and receive[i]:
+                    raise ConfigError(f"port {i} is received from and has no destination")
+                if macs[i] is not None and (not isinstance(macs[i], bytes) or len(macs[i]) != 12):
+                    raise ConfigError(f"macs of port {i}: 12 bytes or None")
+        if not 0 < age_s <= 1e6:
+            raise ConfigError(f"age_s={age_s}: up to 1000000 seconds")
+        if not 8 <= stations <= 1 << 22:
+            raise ConfigError(f"stations={stations}: must be from 8 to 4194304")
         self.ports = list(ports)
         self.lcores = list(lcores)
         self.copy_pool = copy_pool
@@ -165,7 +184,6 @@ cdef class Forwarder:
             lcore = self.lcores[k]
             with nogil:
                 eal.rte_eal_wait_lcore(lcore)
-        self.is_running = False
 
     def start(self) -> None:
         """Launches the loop on every worker lcore (rte_eal_remote_launch)."""
@@ -174,6 +192,8 @@ cdef class Forwarder:
         check_process()
         if self.is_running:
             raise StateError("the forwarder is already running")
+        if self.bridging and self.shared.bridge == NULL:
+            raise StateError("the forwarder was released")
         for port in self.ports:
             port.check_started()
         for lcore in self.lcores:
@@ -185,9 +205,11 @@ cdef class Forwarder:
             rc = eal.rte_eal_remote_launch(vn.vn_forward_loop, &self.workers[k], self.lcores[k])
             if rc != 0:
                 self.halt()
+                self.is_running = False
                 check_rc(rc, f"lcore {self.lcores[k]} cannot be started", DpdkError)
         for port in self.ports:
             port.users += 1
+        self.copy_pool.users += 1
 
     def stop(self) -> None:
         """Stops the loops and waits for them: at most one burst each. May be called twice."""
@@ -196,8 +218,20 @@ cdef class Forwarder:
         if not self.is_running:
             return
         self.halt()
+        if not self.is_running:         # another thread has stopped it too
+            return
+        self.is_running = False
         for port in self.ports:
             port.users -= 1
+        self.copy_pool.release()
+
+    def release(self) -> None:
+        """Frees the bridge's table; the counters stay. Only after stop()."""
+        check_process()
+        if not self.is_running and self.shared.bridge != NULL:
+            self.bridge_at_end = self.bridge_counters()
+            vn.vn_bridge_free(self.shared.bridge)
+            self.shared.bridge = NULL
 
     @property
     def running(self) -> bool:
@@ -250,6 +284,6 @@ cdef class Forwarder:
         """``stations`` known now; ``learned``, ``moved``, ``aged``, ``table_full`` so far."""
         cdef vn.vn_bridge *b = self.shared.bridge
         if b == NULL:
-            return {}
+            return self.bridge_at_end or {}
         return {"stations": vn.vn_bridge_stations(b), "learned": b.learned, "moved": b.moved,
                 "aged": b.aged, "table_full": b.full}
