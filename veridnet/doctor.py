@@ -218,6 +218,8 @@ def check_rights() -> Iterator[Check]:
 
 def check_kernel() -> Iterator[Check]:
     tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
+    mend = "" if has_capability(CAP_NET_ADMIN) else "run with sudo"
+    mend = mend if tun else "sudo modprobe tun"
     yield Check(
         "tap ports", OK if tun and has_capability(CAP_NET_ADMIN) else NO,
         "/dev/net/tun is missing or not accessible"
@@ -225,7 +227,7 @@ def check_kernel() -> Iterator[Check]:
         else "/dev/net/tun"
         if has_capability(CAP_NET_ADMIN)
         else "/dev/net/tun is there, cap_net_admin is missing",
-        "" if tun and has_capability(CAP_NET_ADMIN) else "run with sudo" if tun else "sudo modprobe tun",
+        mend,
     )  # fmt: skip
     for name, family, needs in (
         ("af_packet ports", socket.AF_PACKET, (CAP_NET_RAW, CAP_NET_ADMIN)),

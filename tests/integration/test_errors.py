@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import veridnet as veridnet_package
 from captures import frame, write
 from netns import Lab
 from running import COMMAND, Run, l2fwd, veridnet
+
+import veridnet as veridnet_package
 
 NOBODY = 65534
 OLD = b"what was there before"
@@ -131,7 +132,8 @@ def test_an_output_survives_what_is_wrong_with_later_ports(
 def test_an_output_survives_what_is_wrong_with_its_own_port(folder: Path) -> None:
     (folder / "out.pcap").write_bytes(OLD)
     for spec in ("pcap:rx=nosuch.pcap,tx=out.pcap", "pcap:rx=text.pcap,tx=out.pcap",
-                 "pcap:rx=out.pcap,tx=out.pcap", "pcap:rx=in.pcap,tx=out.pcap,queues=2"):  # fmt: skip
+                 "pcap:rx=out.pcap,tx=out.pcap",
+                 "pcap:rx=in.pcap,tx=out.pcap,queues=2"):  # fmt: skip
         l2fwd("-p", spec, cwd=folder).one_line()
         assert (folder / "out.pcap").read_bytes() == OLD
 

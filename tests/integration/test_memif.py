@@ -49,8 +49,18 @@ def test_there_and_back(lab: Lab, tmp_path: Path) -> None:
     """The other process has one port, which sends its packets back: both directions."""
     source = sizes(tmp_path / "in.pcap")
     server = Live(lab, "-p", memif(lab, "server"), "--no-mac-updating", "--lcores", "0").ready()
-    l2fwd("-p", f"pcap:rx={source},tx=out.pcap", "-p", memif(lab, "client", PATIENT),
-          "--lcores", "1", "--no-mac-updating", "--until-idle", "0.7", cwd=tmp_path).ok()  # fmt: skip
+    l2fwd(
+        "-p",
+        f"pcap:rx={source},tx=out.pcap",
+        "-p",
+        memif(lab, "client", PATIENT),
+        "--lcores",
+        "1",
+        "--no-mac-updating",
+        "--until-idle",
+        "0.7",
+        cwd=tmp_path,
+    ).ok()
     still(server)
     server.stop().ok()
     assert frames(tmp_path / "out.pcap") == frames(source)

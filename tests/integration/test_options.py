@@ -142,7 +142,8 @@ def test_a_port_that_only_receives(tmp_path: Path) -> None:
 def test_dpdks_own_words(tmp_path: Path) -> None:
     """--vdev takes what testpmd takes; the order on the command line is the ports' order."""
     numbered(tmp_path / "in.pcap", 50)
-    result = l2fwd("--vdev", "net_pcap0,rx_pcap=in.pcap,tx_pcap=back.pcap", "-p", "pcap:tx=out.pcap",
+    result = l2fwd("--vdev", "net_pcap0,rx_pcap=in.pcap,tx_pcap=back.pcap",
+                   "-p", "pcap:tx=out.pcap",
                    "--vdev", "net_null0,size=100,no-rx=1", "--vdev", "net_ring0",
                    cwd=tmp_path)  # fmt: skip
     data = result.ok()

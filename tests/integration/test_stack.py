@@ -131,7 +131,7 @@ def test_vlan_tags(lab: Lab, kind: str, vids: tuple[str, ...]) -> None:
     [
         "tap",
         pytest.param("af_packet", marks=pytest.mark.xfail(
-            strict=True, reason="net_af_packet writes 0x8100 for whatever tag the kernel took off")),
+            strict=True, reason="net_af_packet writes 0x8100 for any tag")),
         "af_xdp",
     ],
 )  # fmt: skip
@@ -182,7 +182,7 @@ def test_jumbo_frames_through_af_packet_as_the_issue_says(lab: Lab) -> None:
 
 
 def test_jumbo_frames_through_tap_or_a_clear_refusal(lab: Lab) -> None:
-    """DPDK 24.11's net_tap takes an MTU of 9,000; that of 22.11 refuses it when the port is added."""
+    """DPDK 24.11's net_tap takes an MTU of 9,000; 22.11 refuses it, when it is added."""
     ports = ("-p", "tap:iface=vt0,mtu=9000", "-p", "tap:iface=vt1,mtu=9000")
     router = lab.ns("R")
     first = l2fwd(*ports, "--duration", "0.1", cwd=lab.folder, ns=router)

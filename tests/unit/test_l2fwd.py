@@ -128,7 +128,7 @@ def test_an_odd_port_sends_its_packets_back(runtime, make_frames) -> None:
     ports = rings(runtime, 3)
     ports[2].tx(vn.Burst.from_bytes(make_frames(1)))
     app = L2fwd(runtime, ports, count=1, mac_updating=False)
-    assert "odd number of ports: 2" in app.warnings[0]
+    assert "odd number of ports: port 2" in app.warnings[0]
     app.run(duration=10)
     assert received(ports[2]) == make_frames(1)
 
