@@ -6,6 +6,7 @@ import difflib
 import operator
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -119,7 +120,14 @@ def check_kind(kind: str) -> None:
     """ConfigError unless there is such a kind of port."""
     if kind in KINDS:
         return
-    near = difflib.get_close_matches(kind.removeprefix("net_"), KINDS, 1)
+    near = difflib.get_close_matches(kind.removeprefix("net_").lower(), KINDS, 1)
+    head, comma, rest = kind.partition(",")
+    if comma and head in KINDS:
+        near = [f"{head}:{rest}"]
+    elif os.path.isfile(kind):
+        near = [f"pcap:rx={kind}"]
+    elif kind in (name for _, name in socket.if_nameindex()):
+        near = [f"af_packet:iface={kind}"]
     raise ConfigError(
         f"unknown kind of port {kind!r}" + (f" (did you mean {near[0]!r}?)" if near else ""),
         hint=f"there are {', '.join(KINDS)}, and PCI addresses (0000:03:00.0)",

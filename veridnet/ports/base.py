@@ -150,7 +150,10 @@ class PortKind(ABC):
 
     def all_keys(self) -> dict[str, Key]:
         """Its own keys and the common ones, by name."""
-        return {k.name: k for k in (*self.keys, *COMMON_KEYS)}
+        keys = {k.name: k for k in (*self.keys, *COMMON_KEYS)}
+        if not self.has_mtu:
+            del keys["mtu"]
+        return keys
 
     def parse(self, options: Mapping[str, object]) -> dict[str, Any]:
         """Checks and converts a user's options; the defaults stand for what is not given."""
@@ -169,8 +172,6 @@ class PortKind(ABC):
                     out[name] = known[name].parse(value)
                 except ConfigError as e:
                     raise ConfigError(f"{self.name}: {e}") from None
-        if out["mtu"] is not None and not self.has_mtu:
-            raise ConfigError(f"{self.name}: has no MTU to set")
         if out["queues"] > self.max_queues:
             raise ConfigError(
                 f"{self.name}: queues={out['queues']}: this kind has at most {self.max_queues}"
@@ -182,7 +183,7 @@ class PortKind(ABC):
         values = self.parse(options)
         plan = PortPlan(
             queues=values["queues"],
-            mtu=values["mtu"],
+            mtu=values.get("mtu"),
             mac=values["mac"],
             promiscuous=values["promiscuous"],
             policy=values["policy"],
