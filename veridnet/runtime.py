@@ -716,6 +716,7 @@ class Runtime:
                 hint="lcores= names the CPUs of the workers",
             )
         self.reserve(options.get("stations", 8192) * 256 + 2 * MIB)
+        placement.keep_interrupts_off(self._eal.cpus[:workers])
         forwarder = Forwarder(
             ports,
             list(range(1, workers + 1)),

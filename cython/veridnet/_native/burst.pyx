@@ -343,7 +343,7 @@ cdef class Burst:
             if segment >= m.nb_segs:
                 raise IndexError(f"segment {segment} of a packet of {m.nb_segs}")
         seg = m
-        for k in range(segment):
+        for k in range(segment):  # no-cython-lint
             seg = seg.next
         if rte_mbuf_refcnt_read(seg) >= 0xfff0 or self.slot_views[i] == 0xffff:
             # An mbuf's reference count has 16 bits.
@@ -373,7 +373,7 @@ cdef class Burst:
 
     def to_scapy(self, Py_ssize_t i):
         """Packet i as a scapy ``Ether`` packet: a copy. Needs scapy."""
-        from scapy.layers import inet, inet6  # noqa: F401  what Ether finds above it
+        from scapy.layers import inet, inet6  # no-cython-lint  what Ether finds above it
         from scapy.layers.l2 import Ether
         return Ether(self.to_bytes(i))
 

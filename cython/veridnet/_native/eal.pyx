@@ -4,7 +4,6 @@ EAL starts once per process (rte_eal_init answers EALREADY after a failed or end
 whoever calls `init` has chosen and checked every argument before.
 """
 
-from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport strdup
 

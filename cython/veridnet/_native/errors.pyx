@@ -4,7 +4,7 @@ DPDK returns a negative errno, or -1 with rte_errno, or NULL with rte_errno.
 """
 
 from dpdk.eal cimport rte_errno
-from kernels.vn cimport vn_forked, VN_DROP_MAX, vn_drop_table
+from kernels.vn cimport VN_DROP_MAX, vn_drop_table
 cimport kernels.vn as vn
 
 import os

@@ -11,7 +11,7 @@ from libc.errno cimport errno
 from dpdk cimport eal
 from dpdk.mbuf cimport (
     RTE_PKTMBUF_HEADROOM, rte_mempool, rte_mempool_avail_count, rte_mempool_free,
-    rte_mempool_in_use_count, rte_pktmbuf_data_room_size, rte_pktmbuf_pool_create,
+    rte_mempool_in_use_count, rte_pktmbuf_pool_create,
 )
 from kernels cimport vn
 from veridnet._native.errors cimport check_process, check_ptr, check_rc

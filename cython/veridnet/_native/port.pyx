@@ -3,9 +3,9 @@
 The data path is `NativePort.rx` and `NativePort.tx`; everything else is control path.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from veridnet._native.errors cimport check_process, check_rc
 from veridnet._native.memory cimport Mempool
 
 from veridnet._native.burst import mac_bytes
-from veridnet.errors import BurstError, ClosedError, ConfigError, PortError, StateError, ViewError
+from veridnet.errors import BurstError, ClosedError, ConfigError, PortError, StateError
 
 cdef extern from "stdlib.h" nogil:
     void *aligned_alloc(size_t alignment, size_t size)

@@ -1,6 +1,6 @@
 """The forwarder's lcore loops: built from Python, run without the GIL."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -122,7 +122,7 @@ cdef class Forwarder:
                     lanes[(i + q) % nw].append((i, q))
         senders = [set() for _ in range(n)]      # workers that send on each port
         for k in range(nw):
-            for i, q in lanes[k]:
+            for i, _ in lanes[k]:
                 for j in (range(n) if self.bridging else [destinations[i]]):
                     senders[j].add(k)
         queue_of = {}
