@@ -194,7 +194,8 @@ def test_two_interfaces_on_one_socket(lab: Lab, tmp_path: Path, keys: str) -> No
     source = sizes(tmp_path / "in.pcap")
     l2fwd("-p", f"pcap:rx={source}", "-p", memif(lab, "client", f"{ids[0]},{PATIENT}"),
           "-p", memif(lab, "client", f"{ids[1]},{PATIENT}"), "-p", "pcap:tx=out.pcap",
-          "--no-mac-updating", "--until-idle", "0.7", "--lcores", "1", cwd=tmp_path).ok()  # fmt: skip
+          "--no-mac-updating", "--until-idle", "0.7", "--lcores", "1",
+          cwd=tmp_path).ok()  # fmt: skip
     still(server)
     server.stop().ok()
     assert frames(tmp_path / "out.pcap") == frames(source)

@@ -49,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         # The reader of our output has gone: nothing is left to say, and nowhere to say it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
@@ -61,6 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"veridnet {args.command}: error: {kind}{one_line(e)} (-v shows where)",
               file=sys.stderr)  # fmt: skip
         return 1
+    finally:
+        give_up_unwritable_streams()
+
+
+def give_up_unwritable_streams() -> None:
+    """What cannot be written would fail once more, as exit code 120, when the interpreter ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":
