@@ -171,7 +171,6 @@ def test_a_server_starts_over_a_dead_one(lab: Lab, tmp_path: Path) -> None:
     second.stop().ok()
 
 
-@pytest.mark.xfail(strict=True, reason="its look whether the socket is alive ends the first server")
 def test_a_second_server_does_not_harm_the_first(lab: Lab) -> None:
     """A connection that ends before its first message makes net_memif's server panic."""
     first = sink(lab, "server").ready()
