@@ -32,6 +32,14 @@ cdef extern from "rte_dev.h" nogil:
     int rte_eal_hotplug_add(const char *busname, const char *devname, const char *drvargs)
     int rte_eal_hotplug_remove(const char *busname, const char *devname)
 
+cdef extern from "rte_devargs.h" nogil:
+    struct rte_devargs:
+        void *data
+    int rte_devargs_parse(rte_devargs *da, const char *dev)
+
+cdef extern from "rte_bus_vdev.h" nogil:
+    int rte_vdev_init(const char *name, const char *args)
+
 cdef extern from "rte_log.h" nogil:
     void rte_log_set_global_level(uint32_t level)
     int rte_log_set_level_pattern(const char *pattern, uint32_t level)

@@ -4,8 +4,8 @@ EAL starts once per process (rte_eal_init answers EALREADY after a failed or end
 whoever calls `init` has chosen and checked every argument before.
 """
 
-from libc.stdlib cimport calloc
-from libc.string cimport strdup
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset, strdup
 
 from dpdk cimport eal
 from kernels cimport vn
@@ -89,16 +89,29 @@ def init(list args) -> None:
 
 
 def hotplug_add(str bus, str device, str args) -> None:
-    """Makes a device (rte_eal_hotplug_add): bus "vdev" or "pci"."""
+    """Makes a device: bus "vdev" (rte_vdev_init) or "pci" (rte_eal_hotplug_add).
+
+    rte_eal_hotplug_add would do for both, but its messages to secondary processes hold 127 bytes
+    of arguments: DPDK 24.11 refuses longer ones, and a memif's socket path makes them so.
+    """
     cdef bytes b = bus.encode(), d = device.encode(), a = args.encode()
     cdef const char *pb = b
     cdef const char *pd = d
     cdef const char *pa = a
+    cdef bint virtual = bus == "vdev"
+    cdef eal.rte_devargs da
     cdef int rc
     check_process()
     eal.rte_errno = 0
+    memset(&da, 0, sizeof(da))
     with nogil:
-        rc = eal.rte_eal_hotplug_add(pb, pd, pa)
+        if virtual:
+            rc = eal.rte_devargs_parse(&da, pd)  # is there such a driver? It logs if not
+            free(da.data)
+            if rc == 0:
+                rc = eal.rte_vdev_init(pd, pa)
+        else:
+            rc = eal.rte_eal_hotplug_add(pb, pd, pa)
     check_rc(rc, f"DPDK cannot make device {device}", PortError)
 
 
