@@ -18,6 +18,7 @@ from veridnet.errors import (
     VeridnetError,
     ViewError,
 )
+from veridnet.headers import Headers
 from veridnet.runtime import Port, Runtime
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "DpdkError",
     "EalError",
     "ForkedError",
+    "Headers",
     "Mempool",
     "PoolError",
     "Port",

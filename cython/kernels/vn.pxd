@@ -146,3 +146,47 @@ cdef extern from "vn_capture.h" nogil:
     int vn_capture_scan(const char *path, vn_capture *c)
     void vn_capture_free(vn_capture *c)
     const char *vn_capture_linktype_name(int linktype)
+
+cdef extern from "vn_parse.h" nogil:
+    ctypedef struct vn_fieldset:
+        pass
+    enum:
+        VN_COLUMNS
+        VN_SIMD_MAX
+    struct vn_columns:
+        pass
+    enum vn_start:
+        VN_START_NONE
+        VN_START_ETH
+        VN_START_IP4
+        VN_START_IP6
+    const char *vn_simd_names[]
+    int vn_simd_best()
+    int vn_simd_get()
+    int vn_simd_set(int level)
+    int vn_time_offset
+    uint64_t vn_time_flag
+    uint32_t vn_time_unit[]
+
+cdef extern from "vn_derive.h" nogil:
+    void vn_hash_set_key(const uint8_t *key)
+
+# A set of columns as Cython can hold it: two words, put together in C.
+cdef extern from * nogil:
+    """
+    #define vn_set(lo, hi) ((vn_fieldset)(hi) << 64 | (lo))
+    #define vn_parse2(c, lo, hi, pkts, n) vn_parse(c, vn_set(lo, hi), pkts, n)
+    #define vn_parse_inner2(c, lo, hi, pkts, n, off, len, kind) \\
+        vn_parse_inner(c, vn_set(lo, hi), pkts, n, off, len, kind)
+    #define vn_derive2(c, lo, hi, pkts, n, base) vn_derive(c, vn_set(lo, hi), pkts, n, base)
+    #define vn_parse_bytes2(c, row, lo, hi, p, base, avail, end, start) \\
+        vn_parse_bytes(c, row, vn_set(lo, hi), p, base, avail, end, start)
+    """
+    void vn_parse2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n)
+    void vn_parse_inner2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,
+                         const uint16_t *off, const uint16_t *len, const uint8_t *kind)
+    void vn_derive2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,
+                    const uint16_t *base)
+    void vn_parse_bytes2(const vn_columns *c, uint32_t row, uint64_t lo, uint64_t hi,
+                         const uint8_t *p, uint32_t base, uint32_t avail, uint32_t end,
+                         vn_start start)

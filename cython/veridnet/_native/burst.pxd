@@ -15,6 +15,8 @@ cdef class Burst:
     cdef uint32_t generation      # counts the bursts that were held; views belong to one
     cdef uint32_t n_views         # live views of this generation
     cdef uint16_t *slot_views     # ... by packet
+    cdef readonly object plan     # the headers to parse (veridnet.headers.Headers); None: as asked
+    cdef object header_store      # their columns; None before the first use
     cdef object __weakref__
     cdef rte_mbuf *packet(self, Py_ssize_t i) except NULL
     cdef int check_idle(self) except -1

@@ -38,6 +38,13 @@ def _live() -> list:
 
 
 cdef Mempool _default_pool = None
+cdef object _columns_type = None
+
+
+def set_columns_type(kind) -> None:
+    """The type of Burst.headers (which knows the names that users see)."""
+    global _columns_type
+    _columns_type = kind
 
 
 def set_default_pool(Mempool pool) -> None:
@@ -141,6 +148,9 @@ cdef class Burst:
     capacity
         The most packets that it can hold (1 to 65535); ``port.rx`` asks for that many. 32 is
         DPDK's habit, 256 amortizes Python's call cost.
+    headers
+        The columns that `headers` is to have (veridnet.Headers), all parsed in one pass at its
+        first use. Without it, those that the program reads, learned from the bursts before.
 
     A burst owns its packets: ``port.rx`` fills an empty one (and refuses one that holds packets),
     ``port.tx`` empties it, ``clear`` frees them (counted as drops "freed"). A burst that is
@@ -150,7 +160,7 @@ cdef class Burst:
     is neither freed nor sent: ``tx`` raises ViewError before anything is sent.
     """
 
-    def __cinit__(self, unsigned int capacity=256):
+    def __cinit__(self, unsigned int capacity=256, headers=None):
         if not 1 <= capacity <= 65535:
             raise ValueError(f"capacity must be from 1 to 65535, not {capacity}")
         self.pkts = <rte_mbuf **>calloc(capacity, sizeof(rte_mbuf *))
@@ -158,6 +168,7 @@ cdef class Burst:
         if self.pkts == NULL or self.slot_views == NULL:
             raise MemoryError
         self.capacity = capacity
+        self.plan = headers
         # Here and not in __init__, which a subclass may leave out.
         _bursts.add(self)
 
@@ -289,7 +300,10 @@ cdef class Burst:
         return (self.view(i) for i in range(self.n))
 
     def __repr__(self) -> str:
-        return f"<Burst of {self.n} packets, capacity {self.capacity}>"
+        head = f"<Burst of {self.n} packets, capacity {self.capacity}>"
+        if not self.n or self.busy or vn.vn_forked or _columns_type is None:
+            return head
+        return f"{head}\n{repr(self.headers).partition(chr(10))[2]}"
 
     @property
     def lengths(self):
@@ -303,6 +317,14 @@ cdef class Burst:
             for i in range(self.n):
                 out[i] = self.pkts[i].pkt_len
         return result
+
+    @property
+    def headers(self):
+        """The headers of the packets as columns (`veridnet.headers.Columns`).
+
+        Valid until the burst's next rx or tx; reading a column after that raises StateError.
+        """
+        return _columns_type(self)
 
     @property
     def views(self) -> int:

@@ -472,6 +472,7 @@ cdef class NativePort:
         n = vn.vn_rx(q, burst.pkts, burst.capacity)
         if n:
             burst.n = n
+            burst.generation += 1
             burst.origin = &q.count
         return n
 
@@ -513,8 +514,9 @@ cdef class NativePort:
                 left = vn.vn_tx(q, burst.pkts, left, how)
             self.tx_waiting -= 1
             burst.busy = False
-        burst.n = left
         if left:
+            burst.generation += left != burst.n     # other packets in other places
+            burst.n = left
             burst.sized = False
         else:
             burst.forget()

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Columns that are computed from a packet's bytes or from its other columns, on demand: are its
+ * checksums right (RFC 1071; RFC 9260 for SCTP), and which flow is it (Toeplitz).
+ */
+#ifndef VN_DERIVE_H
+#define VN_DERIVE_H
+
+#include "vn_parse.h"
+
+#define VN_HASH_KEY_LEN 40
+
+enum vn_csum { VN_CSUM_NONE, VN_CSUM_GOOD, VN_CSUM_BAD };
+
+/* Fills the columns of `want` for n packets whose other columns are parsed. base: where each row's
+ * packet begins in its mbuf; NULL: at the first byte. What each needs: `NEEDS` in fields.py. */
+VN_EXPORT void vn_derive(const struct vn_columns *c, vn_fieldset want,
+			 struct rte_mbuf *const *pkts, uint16_t n, const uint16_t *base);
+/* The RSS key of flow_hash, VN_HASH_KEY_LEN bytes. */
+VN_EXPORT void vn_hash_set_key(const uint8_t *key);
+
+#endif

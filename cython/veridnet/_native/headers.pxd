@@ -1,0 +1,32 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from kernels cimport vn
+from veridnet._native.burst cimport Burst
+
+
+cdef class HeaderStore:
+    cdef void *columns[128]       # struct vn_columns
+    cdef list arrays              # what the pointers point to
+    cdef list views               # per column: {n: its first n rows}
+    cdef readonly uint16_t capacity
+    cdef bint pinned              # a plan was given: nothing is added to it
+    cdef uint64_t want[2]         # the columns that a burst is parsed into, at first use
+    cdef uint64_t have[2]         # ... that hold the burst of `generation`
+    cdef uint32_t generation
+    cdef uint16_t n
+    cdef HeaderStore inner        # the packets inside tunnels
+    cdef HeaderStore outer        # (borrowed from the owner: cleared with it)
+    cdef int start(self, Burst burst) except -1
+    cdef int allocate(self, int i) except -1
+    cdef int fill(self, Burst burst, uint64_t lo, uint64_t hi) except -1
+    cdef int parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) except -1
+    cdef const uint16_t *base(self, Burst burst)
+    cdef object column(self, Burst burst, int i)
+
+
+cdef class ColumnsBase:
+    cdef readonly Burst burst
+    cdef HeaderStore store
+    cdef uint32_t generation
+    cdef uint16_t n
+    cdef readonly int depth
+    cdef int check(self) except -1

@@ -1,0 +1,291 @@
+"""Header columns: the memory that a burst is parsed into, and when it is parsed.
+
+What the columns are called and mean is `veridnet.headers.fields`'s, told once by `define`.
+"""
+
+from cpython.object cimport PyObject_GenericGetAttr
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+import numpy as np
+
+from kernels cimport vn
+from veridnet._native.burst cimport Burst
+from veridnet._native.errors cimport check_process
+
+from veridnet.errors import StateError
+
+cdef extern from * nogil:
+    int ctz "__builtin_ctzll"(unsigned long long x)
+
+cdef tuple _names = ()
+cdef dict _index = {}             # name -> number of the column
+cdef list _dtypes = []
+cdef size_t _itemsize[128]
+# What must be parsed for the columns that are not in the headers themselves.
+cdef uint64_t _derived[2]
+cdef uint64_t _needs[128][2]
+
+
+def define(table, needs) -> None:
+    """Tells the columns: (name, dtype) of each in the kernel's order; what derived ones need."""
+    global _names, _dtypes
+    cdef int i, k
+    if len(table) != vn.VN_COLUMNS or vn.VN_COLUMNS > 128:
+        raise ValueError(f"{len(table)} columns; the kernel has {vn.VN_COLUMNS}")
+    _names = tuple(name for name, _ in table)
+    _dtypes = [np.dtype(dtype) for _, dtype in table]
+    memset(_derived, 0, sizeof(_derived))
+    memset(_needs, 0, sizeof(_needs))
+    for i, name in enumerate(_names):
+        _index[name] = i
+        _itemsize[i] = _dtypes[i].itemsize
+    for name, others in needs.items():
+        i = _index[name]
+        _derived[i >> 6] |= <uint64_t>1 << (i & 63)
+        for other in others:
+            k = _index[other]
+            _needs[i][k >> 6] |= <uint64_t>1 << (k & 63)
+
+
+def simd_levels() -> list:
+    """The SIMD levels that this CPU can run, the slowest first."""
+    return [vn.vn_simd_names[i].decode() for i in range(vn.vn_simd_best() + 1)]
+
+
+def simd_level() -> str:
+    """The level in use."""
+    return vn.vn_simd_names[vn.vn_simd_get()].decode()
+
+
+def set_simd_level(str name) -> None:
+    """Uses another level, for this process: for tests and measurements."""
+    levels = simd_levels()
+    if name not in levels:
+        raise ValueError(f"this CPU has no level {name!r}; it has {', '.join(levels)}")
+    vn.vn_simd_set(levels.index(name))
+
+
+cdef inline uint64_t bit_of(int i) noexcept:
+    return <uint64_t>1 << (i & 63)
+
+
+cdef class HeaderStore:
+    """The columns of one burst, or of the packets inside its tunnels.
+
+    Parameters
+    ----------
+    capacity
+        Rows.
+    names
+        The columns to parse, all at first use; None: those that are asked for, remembered for the
+        bursts that follow.
+    """
+
+    def __cinit__(self, uint16_t capacity, names=None):
+        cdef int i
+        self.capacity = capacity
+        self.arrays = [None] * vn.VN_COLUMNS
+        self.views = [None] * vn.VN_COLUMNS
+        self.pinned = names is not None
+        for name in names or ():
+            i = _index[name]
+            self.want[i >> 6] |= bit_of(i)
+
+    cdef int start(self, Burst burst) except -1:
+        """Rows are of this burst from now on."""
+        if self.generation != burst.generation or self.n != burst.n:
+            self.generation = burst.generation
+            self.n = burst.n
+            self.have[0] = self.have[1] = 0
+        return 0
+
+    cdef int allocate(self, int i) except -1:
+        cdef uint8_t[::1] memory
+        array = np.zeros(self.capacity, _dtypes[i])
+        memory = array.view(np.uint8)
+        self.arrays[i] = array
+        self.views[i] = {}
+        self.columns[i] = &memory[0]
+        return 0
+
+    cdef int fill(self, Burst burst, uint64_t lo, uint64_t hi) except -1:
+        """Parses the columns of a set that are not parsed yet."""
+        cdef uint64_t todo[2]
+        cdef uint64_t derived[2]
+        cdef uint64_t rest
+        cdef int i, k
+        todo[0] = lo & ~self.have[0]
+        todo[1] = hi & ~self.have[1]
+        for k in range(2):  # no-cython-lint
+            rest = todo[k] & _derived[k]
+            while rest:
+                i = 64 * k + ctz(rest)
+                rest &= rest - 1
+                todo[0] |= _needs[i][0] & ~self.have[0]
+                todo[1] |= _needs[i][1] & ~self.have[1]
+        for k in range(2):
+            rest = todo[k]
+            while rest:
+                i = 64 * k + ctz(rest)
+                rest &= rest - 1
+                if self.columns[i] == NULL:
+                    self.allocate(i)
+                memset(self.columns[i], 0, self.n * _itemsize[i])
+        for k in range(2):
+            derived[k] = todo[k] & _derived[k]
+            todo[k] &= ~_derived[k]
+        if (todo[0] | todo[1]) and self.n:
+            if self.outer is None:
+                vn.vn_parse2(<vn.vn_columns *>self.columns, todo[0], todo[1], burst.pkts, self.n)
+            else:
+                self.parse_inner(burst, todo[0], todo[1])
+        if (derived[0] | derived[1]) and self.n:
+            vn.vn_derive2(<vn.vn_columns *>self.columns, derived[0], derived[1], burst.pkts,
+                          self.n, self.base(burst))
+        for k in range(2):
+            self.have[k] |= todo[k] | derived[k]
+        return 0
+
+    cdef int parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) except -1:
+        cdef int off = _index["inner_off"], size = _index["inner_len"], kind = _index["inner_kind"]
+        cdef HeaderStore outer = self.outer
+        outer.start(burst)
+        outer.fill(burst, 0, bit_of(off) | bit_of(size) | bit_of(kind))
+        vn.vn_parse_inner2(<vn.vn_columns *>self.columns, lo, hi, burst.pkts, self.n,
+                           <uint16_t *>outer.columns[off], <uint16_t *>outer.columns[size],
+                           <uint8_t *>outer.columns[kind])
+        return 0
+
+    cdef const uint16_t *base(self, Burst burst):
+        """Where the rows' packets begin in their mbufs; NULL: at the first byte."""
+        if self.outer is None:
+            return NULL
+        return <const uint16_t *>self.outer.columns[<int>_index["inner_off"]]
+
+    cdef object column(self, Burst burst, int i):
+        cdef int k = i >> 6
+        cdef dict views
+        if not self.have[k] & bit_of(i):
+            if not self.want[k] & bit_of(i):
+                if self.pinned:
+                    raise AttributeError(
+                        f"{_names[i]} is not among the columns that were asked for: add it to "
+                        f"Headers(...)")
+                self.want[k] |= bit_of(i)
+            self.fill(burst, self.want[0], self.want[1])
+        views = <dict>self.views[i]
+        view = views.get(self.n)
+        if view is None:
+            if len(views) >= 1024:
+                views.clear()
+            view = views[self.n] = self.arrays[i][:self.n]
+        return view
+
+
+cdef class ColumnsBase:
+    """The columns of the packets that a burst holds: see `veridnet.headers.Columns`."""
+
+    def __cinit__(self, Burst burst not None, int depth=0):
+        cdef HeaderStore store
+        burst.check_idle()
+        if burst.header_store is None:
+            burst.header_store = HeaderStore(
+                burst.capacity, None if burst.plan is None else burst.plan.names)
+        store = <HeaderStore>burst.header_store
+        store.start(burst)
+        for _ in range(depth):
+            if store.inner is None:
+                store.inner = HeaderStore(
+                    burst.capacity, None if burst.plan is None else burst.plan.names)
+                store.inner.outer = store
+            store = store.inner
+            store.start(burst)
+        self.burst = burst
+        self.store = store
+        self.depth = depth
+        self.generation = burst.generation
+        self.n = burst.n
+
+    def __reduce__(self):
+        raise TypeError("header columns are views of a burst; copy() can be pickled")
+
+    cdef int check(self) except -1:
+        self.burst.check_idle()
+        if self.generation != self.burst.generation or self.n != self.burst.n:
+            raise StateError(
+                "these columns belong to packets that the burst no longer holds",
+                hint="take burst.headers after each rx; headers.copy() keeps columns")
+        return 0
+
+    def __getattribute__(self, name):
+        i = _index.get(name)
+        if i is None:
+            return PyObject_GenericGetAttr(self, name)
+        if self.burst is None or self.generation != self.burst.generation \
+                or self.n != self.burst.n or self.burst.busy or vn.vn_forked:
+            self.check()
+        return self.store.column(self.burst, i)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def parsed(self) -> list:
+        """Names of the columns that are parsed for this burst."""
+        cdef int i
+        self.check()
+        return [name for i, name in enumerate(_names) if self.store.have[i >> 6] & bit_of(i)]
+
+    def asked(self) -> list:
+        """Names of the columns that are parsed for each burst."""
+        cdef int i
+        return [name for i, name in enumerate(_names) if self.store.want[i >> 6] & bit_of(i)]
+
+    def _apart(self):
+        """The same packets' columns in memory of their own: any may be read, none is learned."""
+        cdef ColumnsBase other = type(self)(self.burst, 0)
+        cdef HeaderStore store = HeaderStore(self.burst.capacity)
+        self.check()
+        store.outer = self.store.outer
+        store.start(self.burst)
+        other.store = store
+        other.depth = self.depth
+        return other
+
+    def _forget(self) -> None:
+        """The packets' headers have changed: parse again at the next use."""
+        cdef HeaderStore store = <HeaderStore>self.burst.header_store
+        while store is not None:
+            store.have[0] = store.have[1] = 0
+            store = store.inner
+
+
+def parse_frames(list frames, names=None, int start=vn.VN_START_ETH) -> dict:
+    """Columns of frames that are bytes and in no mbuf: {name: array of len(frames)}.
+
+    `start` says what each begins with: 1 Ethernet, 4 IPv4, 6 IPv6. Derived columns are not there.
+    """
+    cdef void *columns[128]
+    cdef uint64_t lo = 0, hi = 0
+    cdef uint8_t[::1] memory
+    cdef bytes raw
+    cdef int i
+    cdef uint32_t row
+    out = {}
+    memset(columns, 0, sizeof(columns))
+    for name in _names if names is None else names:
+        i = _index[name]
+        if _derived[i >> 6] & bit_of(i):
+            continue
+        out[name] = np.zeros(len(frames), _dtypes[i])
+        if frames:
+            memory = out[name].view(np.uint8)
+            columns[i] = &memory[0]
+        if i < 64:
+            lo |= bit_of(i)
+        else:
+            hi |= bit_of(i)
+    for row, raw in enumerate(frames):
+        vn.vn_parse_bytes2(<vn.vn_columns *>columns, row, lo, hi, <const uint8_t *><char *>raw, 0,
+                           <uint32_t>len(raw), <uint32_t>len(raw), <vn.vn_start>start)
+    return out

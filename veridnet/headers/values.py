@@ -1,0 +1,76 @@
+"""Addresses as numbers, and back: between what people write and what columns hold."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import numpy as np
+
+from veridnet.errors import ConfigError
+
+
+def mac(text: str | bytes) -> int:
+    """A MAC address as the 48-bit number that eth_dst and eth_src hold.
+
+    >>> hex(mac("02:00:00:00:00:01"))
+    '0x20000000001'
+    """
+    if isinstance(text, str):
+        parts = text.replace("-", ":").split(":")
+        if len(parts) != 6 or not all(
+            len(part) in (1, 2) and set(part) <= set("0123456789abcdefABCDEF") for part in parts
+        ):
+            raise ConfigError(f"not a MAC address: {text!r}", hint="as 02:00:00:00:00:01")
+        return int("".join(part.zfill(2) for part in parts), 16)
+    if len(text) != 6:
+        raise ConfigError(f"a MAC address has 6 bytes, not {len(text)}")
+    return int.from_bytes(text, "big")
+
+
+def ip(text: str) -> int:
+    """An IPv4 or IPv6 address as a number.
+
+    >>> hex(ip("10.0.0.1"))
+    '0xa000001'
+
+    An IPv6 address has 128 bits: its halves are ``ip(a) >> 64`` (ip6_src_hi) and
+    ``ip(a) & 2**64 - 1`` (ip6_src_lo).
+    """
+    try:
+        return int(ipaddress.ip_address(text))
+    except ValueError:
+        raise ConfigError(
+            f"not an IP address: {text!r}", hint="as 10.0.0.1 or 2001:db8::1"
+        ) from None
+
+
+def mac_text(value: int) -> str:
+    """The number in eth_dst as text."""
+    return int(value).to_bytes(6, "big").hex(":")
+
+
+def ip_text(value: int, low: int | None = None) -> str:
+    """An IPv4 address; or with `low`, the IPv6 address of the two halves."""
+    if low is None:
+        return str(ipaddress.IPv4Address(int(value)))
+    return str(ipaddress.IPv6Address(int(value) << 64 | int(low)))
+
+
+def column_value(name: str, value: Any) -> Any:
+    """What a user assigns to a column, as numpy takes it: addresses may be text."""
+    if isinstance(value, bytes | bytearray) and name.startswith(("eth_", "arp_sha", "arp_tha")):
+        return mac(bytes(value))
+    if not isinstance(value, str):
+        return value
+    if name.startswith(("eth_", "arp_sha", "arp_tha")):
+        return mac(value)
+    if name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa"):
+        number = ip(value)
+        if number >> 32:
+            raise ConfigError(f"{name} takes an IPv4 address, not {value}")
+        return np.uint32(number)
+    if name.startswith("ip6_") and name.endswith(("_hi", "_lo")):
+        number = ip(value)
+        return np.uint64(number >> 64 if name.endswith("_hi") else number & (2**64 - 1))
+    raise ConfigError(f"{name} takes numbers, not {value!r}")
