@@ -11,11 +11,13 @@ cdef extern from "vn_account.h" nogil:
         VN_DROP_COLLECTED
         VN_DROP_CLOSED
         VN_DROP_NO_MBUF
+        VN_DROP_FILTERED
+        VN_DROP_USER
         VN_DROP_MAX
     struct vn_drop_name:
         const char *name
         const char *meaning
-    const vn_drop_name vn_drop_table[]
+    vn_drop_name vn_drop_table[]
     struct vn_account:
         uint64_t rx_packets
         uint64_t rx_bytes
@@ -168,6 +170,12 @@ cdef extern from "vn_parse.h" nogil:
     uint64_t vn_time_flag
     uint32_t vn_time_unit[]
 
+cdef extern from "vn_write.h" nogil:
+    int vn_own_rows(rte_mbuf **pkts, uint16_t n, const uint8_t *where)
+    int vn_vlan_push(rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t tpid, uint16_t tci)
+    int vn_vlan_pop(rte_mbuf **pkts, uint16_t n, const uint8_t *where)
+    uint16_t vn_partition(rte_mbuf **pkts, uint16_t n, const uint8_t *mask, rte_mbuf **out)
+
 cdef extern from "vn_derive.h" nogil:
     void vn_hash_set_key(const uint8_t *key)
 
@@ -178,6 +186,7 @@ cdef extern from * nogil:
     #define vn_parse2(c, lo, hi, pkts, n) vn_parse(c, vn_set(lo, hi), pkts, n)
     #define vn_parse_inner2(c, lo, hi, pkts, n, off, len, kind) \\
         vn_parse_inner(c, vn_set(lo, hi), pkts, n, off, len, kind)
+    #define vn_write2(c, lo, hi, pkts, n, where) vn_write(c, vn_set(lo, hi), pkts, n, where)
     #define vn_derive2(c, lo, hi, pkts, n, base) vn_derive(c, vn_set(lo, hi), pkts, n, base)
     #define vn_parse_bytes2(c, row, lo, hi, p, base, avail, end, start) \\
         vn_parse_bytes(c, row, vn_set(lo, hi), p, base, avail, end, start)
@@ -185,6 +194,8 @@ cdef extern from * nogil:
     void vn_parse2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n)
     void vn_parse_inner2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,
                          const uint16_t *off, const uint16_t *len, const uint8_t *kind)
+    uint16_t vn_write2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,
+                       const uint8_t *where)
     void vn_derive2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,
                     const uint16_t *base)
     void vn_parse_bytes2(const vn_columns *c, uint32_t row, uint64_t lo, uint64_t hi,

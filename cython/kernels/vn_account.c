@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vn_account.h"
 
-const struct vn_drop_name vn_drop_table[VN_DROP_MAX] = {
+struct vn_drop_name vn_drop_table[VN_DROP_MAX] = {
 	[VN_DROP_TX_FULL] = {"tx_full", "the output port took no more, within the retry bound"},
 	[VN_DROP_TOO_LONG] = {"too_long", "longer than the output port's frame limit"},
 	[VN_DROP_TOO_MANY_SEGMENTS] = {"too_many_segments",
@@ -17,6 +17,7 @@ const struct vn_drop_name vn_drop_table[VN_DROP_MAX] = {
 	[VN_DROP_FREED] = {"freed", "freed by the program (Burst.clear)"},
 	[VN_DROP_COLLECTED] = {"collected", "the Burst that held it was garbage-collected"},
 	[VN_DROP_CLOSED] = {"closed", "still held when the runtime closed"},
+	[VN_DROP_FILTERED] = {"filtered", "the program chose it (Burst.drop)"},
 };
 
 int vn_started;

@@ -29,7 +29,9 @@ enum vn_drop {
 	VN_DROP_FREED,
 	VN_DROP_COLLECTED,
 	VN_DROP_CLOSED,
-	VN_DROP_MAX,
+	VN_DROP_FILTERED,
+	VN_DROP_USER, /* the program's own reasons, named when first used */
+	VN_DROP_MAX = VN_DROP_USER + 16,
 };
 
 struct vn_drop_name {
@@ -37,7 +39,8 @@ struct vn_drop_name {
 	const char *meaning;
 };
 
-extern VN_EXPORT const struct vn_drop_name vn_drop_table[VN_DROP_MAX];
+/* The names of the program's own reasons are NULL until they are set. */
+extern VN_EXPORT struct vn_drop_name vn_drop_table[VN_DROP_MAX];
 
 struct vn_account {
 	uint64_t rx_packets, rx_bytes;

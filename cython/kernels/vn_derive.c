@@ -19,19 +19,15 @@ sum_is_right(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t pseu
 	return pseudo == 0xffff ? VN_CSUM_GOOD : VN_CSUM_BAD;
 }
 
-static uint8_t
-sctp_is_right(const struct rte_mbuf *m, uint32_t off, uint32_t len)
+/* The CRC32c of an SCTP packet, with zeros where it stands. -1: it is not all here. */
+static int64_t
+sctp_crc(const struct rte_mbuf *m, uint32_t off, uint32_t len)
 {
 	static const uint8_t zero[4];
-	uint32_t crc = 0xffffffff, want = 0, at = 0;
-	uint8_t stored[4];
-	const uint8_t *s;
+	uint32_t crc = 0xffffffff, at = 0;
 
-	s = rte_pktmbuf_read(m, off + 8, 4, stored);
-	if (s == NULL || len < 12)
-		return VN_CSUM_NONE;
-	memcpy(&want, s, 4);
-	/* Segment by segment, with zeros where the checksum stands. */
+	if (len < 12)
+		return -1;
 	while (at < len) {
 		uint8_t piece[256];
 		uint32_t size = at < 8	 ? 8
@@ -40,17 +36,45 @@ sctp_is_right(const struct rte_mbuf *m, uint32_t off, uint32_t len)
 		const uint8_t *p = at == 8 ? zero : rte_pktmbuf_read(m, off + at, size, piece);
 
 		if (p == NULL)
-			return VN_CSUM_NONE;
+			return -1;
 		crc = rte_hash_crc(p, size, crc);
 		at += size;
 	}
-	return rte_cpu_to_le_32(~crc) == want ? VN_CSUM_GOOD : VN_CSUM_BAD;
+	return rte_cpu_to_le_32(~crc);
 }
 
-/* Would the destination in the IPv6 header be replaced on the way (RFC 8200, 4.4)? The checksum is
- * over the last one, then. */
-static bool
-routed(const struct rte_mbuf *m, uint32_t off, uint32_t end, uint8_t next)
+static uint8_t
+sctp_is_right(const struct rte_mbuf *m, uint32_t off, uint32_t len)
+{
+	int64_t crc = sctp_crc(m, off, len);
+	uint32_t stored;
+	const void *s = rte_pktmbuf_read(m, off + 8, 4, &stored);
+
+	if (s == NULL || crc < 0)
+		return VN_CSUM_NONE;
+	memcpy(&stored, s, 4);
+	return (uint32_t)crc == stored ? VN_CSUM_GOOD : VN_CSUM_BAD;
+}
+
+void
+vn_sctp_seal(struct rte_mbuf *m, uint32_t off, uint32_t len)
+{
+	int64_t crc = sctp_crc(m, off, len);
+	uint8_t bytes[4];
+
+	if (crc < 0)
+		return;
+	memcpy(bytes, &(uint32_t){(uint32_t)crc}, 4);
+	off += 8;
+	for (unsigned int k = 0; k < 4; m = m->next) {
+		for (; k < 4 && off < m->data_len; off++)
+			rte_pktmbuf_mtod(m, uint8_t *)[off] = bytes[k++];
+		off -= m->data_len;
+	}
+}
+
+bool
+vn_routed(const struct rte_mbuf *m, uint32_t off, uint32_t end, uint8_t next)
 {
 	uint8_t buf[4];
 
@@ -99,7 +123,7 @@ l4_is_right(const struct vn_columns *c, uint32_t i, const struct rte_mbuf *m, ui
 			uint8_t next[1];
 			const uint8_t *nh = rte_pktmbuf_read(m, l3 + 6, 1, next);
 
-			if (nh == NULL || routed(m, l3 + 40, off, *nh))
+			if (nh == NULL || vn_routed(m, l3 + 40, off, *nh))
 				return VN_CSUM_NONE;
 		}
 		pseudo = rte_raw_cksum(a, bytes) + rte_cpu_to_be_16(proto);

@@ -613,7 +613,158 @@ parse_l4_rest(struct cursor *q, int proto)
 	(VN_G_FRAME | VN_G_L4 | VN_G_TCP | VN_G_UDP | VN_G_SCTP | VN_G_ICMP | VN_G_IPSEC |         \
 	 VN_G_TUNNEL)
 
-static void
+/* The common shapes, in one straight line: Ethernet, at most two tags, IPv4 without options or IPv6
+ * without extension headers, not a fragment, TCP or UDP with nothing wrong and no tunnel in it.
+ * False, with nothing written, for all else. */
+static __rte_always_inline bool
+parse_common(const struct vn_columns *c, uint32_t row, vn_fieldset want, const uint8_t *p,
+	     uint32_t avail, uint32_t wire)
+{
+	uint32_t l3 = 14, l4, end, depth = 0, l4_len;
+	const uint8_t *ip, *h;
+	uint16_t type;
+	uint8_t proto;
+
+	if (unlikely(avail < 14 + 20 + 8))
+		return false;
+	type = be16(p + 12);
+	while (unlikely(type == 0x8100 || type == 0x88a8)) {
+		if (++depth > 2)
+			return false;
+		type = be16(p + l3 + 2);
+		l3 += 4;
+	}
+	ip = p + l3;
+	if (likely(type == 0x0800)) {
+		uint32_t total;
+
+		l4 = l3 + 20;
+		if (unlikely(avail < l4 + 8))
+			return false;
+		total = be16(ip + 2);
+		end = l3 + total;
+		proto = ip[9];
+		if (unlikely(ip[0] != 0x45 || be16(ip + 6) & 0x3fff || end > wire || end < l4 + 8))
+			return false;
+	} else if (type == 0x86dd) {
+		l4 = l3 + 40;
+		if (unlikely(avail < l4 + 8))
+			return false;
+		end = l4 + be16(ip + 4);
+		proto = ip[6];
+		if (unlikely(ip[0] >> 4 != 6 || end > wire || end < l4 + 8))
+			return false;
+	} else {
+		return false;
+	}
+	h = p + l4;
+	if (likely(proto == 17)) {
+		uint32_t len = be16(h + 4), port = be16(h + 2);
+
+		if (unlikely(len < 8 || l4 + len > end || port == 4789 || port == 6081 ||
+			     port == 2152))
+			return false;
+		end = l4 + len;
+		l4_len = 8;
+	} else if (proto == 6) {
+		if (unlikely(avail < l4 + 20 || end < l4 + 20))
+			return false;
+		l4_len = (h[12] >> 4) * 4u;
+		if (unlikely(l4_len < 20 || l4 + l4_len > end))
+			return false;
+	} else {
+		return false;
+	}
+
+#define ASKED(fields) ((want & (fields)) != 0)
+#define SET(name, value)                                                                           \
+	do {                                                                                       \
+		if (ASKED(VN_F(name)))                                                             \
+			c->name[row] = (value);                                                    \
+	} while (0)
+	SET(ip_proto, proto);
+	SET(l4_src, be16(h));
+	SET(l4_dst, be16(h + 2));
+	if (ASKED(VN_G_ETH)) {
+		SET(eth_dst, be48(p));
+		SET(eth_src, be48(p + 6));
+		SET(ethertype, type);
+	}
+	if (unlikely(depth) && ASKED(VN_G_VLAN)) {
+		SET(vlan_depth, (uint8_t)depth);
+		SET(vlan_id, be16(p + 14) & 0xfff);
+		SET(vlan_pcp, p[14] >> 5);
+		SET(vlan_dei, p[14] >> 4 & 1);
+		if (depth == 2) {
+			SET(vlan2_id, be16(p + 18) & 0xfff);
+			SET(vlan2_pcp, p[18] >> 5);
+		}
+	}
+	if (likely(type == 0x0800)) {
+		SET(ip_src, be32(ip + 12));
+		SET(ip_dst, be32(ip + 16));
+		if (ASKED(VN_G_IP & ~VN_F(ip_proto))) {
+			SET(ip_version, 4);
+			SET(ip_ttl, ip[8]);
+			SET(ip_dscp, ip[1] >> 2);
+			SET(ip_ecn, ip[1] & 3);
+			SET(ip_len, be16(ip + 2));
+		}
+		if (ASKED(VN_G_IPV4 & ~(VN_F(ip_src) | VN_F(ip_dst)))) {
+			SET(ip_ihl, 5);
+			SET(ip_id, be16(ip + 4));
+			SET(ip_flags, ip[6] >> 5);
+			SET(ip_checksum, be16(ip + 10));
+		}
+	} else {
+		if (ASKED(VN_G_IP & ~VN_F(ip_proto))) {
+			SET(ip_version, 6);
+			SET(ip_ttl, ip[7]);
+			SET(ip_dscp, (uint8_t)(be16(ip) >> 6 & 63));
+			SET(ip_ecn, ip[1] >> 4 & 3);
+			SET(ip_len, (uint16_t)(be16(ip + 4) + 40));
+		}
+		if (ASKED(VN_G_IPV6)) {
+			SET(ip6_src_hi, be64(ip + 8));
+			SET(ip6_src_lo, be64(ip + 16));
+			SET(ip6_dst_hi, be64(ip + 24));
+			SET(ip6_dst_lo, be64(ip + 32));
+			SET(ip6_flow_label, be32(ip) & 0xfffff);
+			SET(ip6_next, proto);
+		}
+	}
+	if (ASKED(VN_G_TCP | VN_G_UDP)) {
+		if (proto == 17) {
+			SET(udp_len, be16(h + 4));
+			SET(udp_checksum, be16(h + 6));
+		} else {
+			SET(tcp_seq, be32(h + 4));
+			SET(tcp_ack, be32(h + 8));
+			SET(tcp_flags, be16(h + 12) & 0xfff);
+			SET(tcp_window, be16(h + 14));
+			SET(tcp_checksum, be16(h + 16));
+			SET(tcp_urgent, be16(h + 18));
+		}
+	}
+	if (ASKED(VN_G_FRAME)) {
+		static const uint32_t l2[] = {RTE_PTYPE_L2_ETHER, RTE_PTYPE_L2_ETHER_VLAN,
+					      RTE_PTYPE_L2_ETHER_QINQ};
+
+		SET(wire_len, wire);
+		SET(l2_len, (uint16_t)l3);
+		SET(l3_len, (uint16_t)(l4 - l3));
+		SET(l4_len, (uint16_t)l4_len);
+		SET(payload_off, (uint16_t)(l4 + l4_len));
+		SET(payload_len, (uint16_t)(end - l4 - l4_len));
+		SET(ptype, l2[depth] | (type == 0x0800 ? RTE_PTYPE_L3_IPV4 : RTE_PTYPE_L3_IPV6) |
+				   (proto == 17 ? RTE_PTYPE_L4_UDP : RTE_PTYPE_L4_TCP));
+	}
+#undef SET
+#undef ASKED
+	return true;
+}
+
+static __rte_noinline void
 parse_one(const struct vn_columns *c, uint32_t row, vn_fieldset want, const uint8_t *p,
 	  uint32_t base, uint32_t avail, uint32_t end, enum vn_start start)
 {
@@ -683,35 +834,40 @@ contiguous(const struct rte_mbuf *m, uint8_t *scratch, uint32_t *avail)
 	return rte_pktmbuf_read(m, 0, want, scratch);
 }
 
-static void
-parse_mbuf(const struct vn_columns *c, uint32_t row, vn_fieldset want, const struct rte_mbuf *m,
-	   uint8_t *scratch)
+/* A packet in several segments, or of another shape than the common ones. */
+static __rte_noinline void
+parse_rare(const struct vn_columns *c, uint32_t row, vn_fieldset want, const struct rte_mbuf *m)
 {
+	uint8_t scratch[VN_PARSE_LIMIT];
 	uint32_t avail;
 	const uint8_t *p = contiguous(m, scratch, &avail);
 
+	parse_one(c, row, want, p, 0, avail, m->pkt_len, VN_START_ETH);
+}
+
+static __rte_always_inline void
+parse_mbuf(const struct vn_columns *c, uint32_t row, vn_fieldset want, const struct rte_mbuf *m)
+{
 	if (want & (VN_F(in_port) | VN_F(rx_time))) {
 		if (want & VN_F(in_port))
 			c->in_port[row] = m->port;
 		if (want & VN_F(rx_time))
 			c->rx_time[row] = vn_rx_time(m);
 	}
-	parse_one(c, row, want, p, 0, avail, m->pkt_len, VN_START_ETH);
+	if (unlikely(!parse_common(c, row, want, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len,
+				   m->pkt_len)))
+		parse_rare(c, row, want, m);
 }
 
 void
 vn_parse_mbuf(const struct vn_columns *c, uint32_t row, vn_fieldset want, const struct rte_mbuf *m)
 {
-	uint8_t scratch[VN_PARSE_LIMIT];
-
-	parse_mbuf(c, row, want, m, scratch);
+	parse_mbuf(c, row, want, m);
 }
 
-static void
-parse_plain(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
+static __rte_always_inline void
+parse_loop(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
 {
-	uint8_t scratch[VN_PARSE_LIMIT];
-
 	for (uint16_t i = 0; i < RTE_MIN(n, VN_AHEAD); i++)
 		rte_prefetch0(pkts[i]);
 	for (uint16_t i = 0; i < RTE_MIN(n, VN_AHEAD / 2); i++)
@@ -721,8 +877,20 @@ parse_plain(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const
 			rte_prefetch0(pkts[i + VN_AHEAD]);
 		if (i + VN_AHEAD / 2 < n)
 			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + VN_AHEAD / 2], const void *));
-		parse_mbuf(c, i, want, pkts[i], scratch);
+		parse_mbuf(c, i, want, pkts[i]);
 	}
+}
+
+#define FIVE_TUPLE (VN_F(ip_proto) | VN_F(ip_src) | VN_F(ip_dst) | VN_G_L4)
+
+static void
+parse_plain(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	/* A set that is known when this is compiled needs no tests. */
+	if (want == FIVE_TUPLE)
+		parse_loop(c, FIVE_TUPLE, pkts, n);
+	else
+		parse_loop(c, want, pkts, n);
 }
 
 void

@@ -13,7 +13,7 @@ from veridnet._native import burst as native_burst
 from veridnet._native import headers as native
 from veridnet.errors import ConfigError
 from veridnet.headers import interop
-from veridnet.headers.fields import BY_NAME, FIELDS, GROUPS, NEEDS
+from veridnet.headers.fields import BY_NAME, FIELDS, GROUPS, NEEDS, WRITABLE
 from veridnet.headers.values import column_value
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-native.define([(field.name, field.dtype) for field in FIELDS], NEEDS)
+native.define([(field.name, field.dtype) for field in FIELDS], NEEDS, WRITABLE)
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:

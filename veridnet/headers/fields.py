@@ -237,7 +237,10 @@ def c_header() -> str:
     out += ["\tVN_E_MAX,", "};", "", "/* One array a column, in the order of enum vn_field. */",
             "struct vn_columns {"]  # fmt: skip
     out += [f"\t{f.dtype}_t *{f.name};" for f in FIELDS]
-    out += ["};", "", "#endif", ""]
+    out += ["};", "", "static const uint8_t vn_field_size[] = {"]
+    out += [f"\t{int(f.dtype.removeprefix('uint')) // 8}, /* {f.name} */" for f in FIELDS]
+    out += ["};", "", f"#define VN_WRITABLE {', '.join('VN_I_' + name for name in WRITABLE)}"]
+    out += ["", "#endif", ""]
     return "\n".join(out)
 
 

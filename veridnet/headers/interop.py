@@ -81,15 +81,15 @@ def to_pandas(columns: ColumnDict, text: bool) -> pandas.DataFrame:
     """See TableMethods.to_pandas."""
     pandas = _need("pandas", "pandas")
     if text:
-        return pandas.DataFrame(texts(columns))  # type: ignore[no-any-return]
-    return pandas.DataFrame({k: v.copy() for k, v in columns.items()})  # type: ignore[no-any-return]
+        return pandas.DataFrame(texts(columns))
+    return pandas.DataFrame({k: v.copy() for k, v in columns.items()})
 
 
 def to_arrow(columns: ColumnDict, text: bool) -> pyarrow.Table:
     """See TableMethods.to_arrow."""
     pyarrow = _need("pyarrow", "arrow")
     values = texts(columns) if text else columns
-    return pyarrow.table(  # type: ignore[no-any-return]
+    return pyarrow.table(
         {k: pyarrow.array(v.copy() if isinstance(v, np.ndarray) else v) for k, v in values.items()}
     )
 
@@ -98,7 +98,7 @@ def to_polars(columns: ColumnDict, text: bool) -> polars.DataFrame:
     """See TableMethods.to_polars."""
     polars = _need("polars", "polars")
     values = texts(columns) if text else columns
-    return polars.DataFrame(  # type: ignore[no-any-return]
+    return polars.DataFrame(
         {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
     )
 

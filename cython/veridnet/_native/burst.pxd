@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from dpdk.mbuf cimport rte_mbuf
 from kernels.vn cimport vn_account, vn_sizes
 from veridnet._native.memory cimport Mempool
@@ -23,7 +23,12 @@ cdef class Burst:
     cdef int check_movable(self, str what) except -1
     cdef void settle(self) noexcept
     cdef void forget(self) noexcept
-    cdef void drop(self, int reason) noexcept
+    cdef void discard(self, int reason) noexcept
+    cdef void moved_out(self, uint16_t left) noexcept
+    cdef int take(self, rte_mbuf **pkts, uint16_t n) except -1
+    cdef int check_room(self, Burst other, uint16_t n) except -1
+    cdef Burst move(self, const uint8_t[::1] rows, Burst into)
+    cdef int own(self, const uint8_t[::1] rows) except -1
 
 
 cdef vn_account account

@@ -24,7 +24,7 @@ from veridnet._native.errors cimport check_process
 from veridnet._native.memory cimport Mempool, mbuf_returned
 from veridnet._native cimport memory
 
-from veridnet.errors import ClosedError, ConfigError, PoolError, StateError, ViewError
+from veridnet.errors import BurstError, ClosedError, ConfigError, PoolError, StateError, ViewError
 
 # What the program itself made and freed, outside every port's queue.
 memset(&account, 0, sizeof(account))
@@ -108,7 +108,7 @@ def close_all() -> int:
         if burst.busy:
             continue
         total += burst.n
-        burst.drop(vn.VN_DROP_CLOSED)
+        burst.discard(vn.VN_DROP_CLOSED)
     return total
 
 
@@ -175,7 +175,7 @@ cdef class Burst:
     def __dealloc__(self):
         if self.pkts != NULL:
             if self.n and not vn.vn_forked:
-                self.drop(vn.VN_DROP_COLLECTED)
+                self.discard(vn.VN_DROP_COLLECTED)
             free(self.pkts)
         free(self.slot_views)
 
@@ -229,7 +229,7 @@ cdef class Burst:
             self.n_views = 0
             memset(self.slot_views, 0, self.capacity * sizeof(uint16_t))
 
-    cdef void drop(self, int reason) noexcept:
+    cdef void discard(self, int reason) noexcept:
         if self.n:
             self.settle()
             vn.vn_drop(&account, self.pkts, self.n, reason)
@@ -407,8 +407,202 @@ cdef class Burst:
         cdef int n
         self.check_idle()
         n = self.n
-        self.drop(vn.VN_DROP_FREED)
+        self.discard(vn.VN_DROP_FREED)
         return n
+
+    # -- selections ---------------------------------------------------------------------------
+
+    cdef void moved_out(self, uint16_t left) noexcept:
+        """Packets have left, to other bursts: the rest stand in other places."""
+        self.n = left
+        self.sized = False
+        self.generation += 1
+
+    cdef int take(self, rte_mbuf **pkts, uint16_t n) except -1:
+        """Appends packets. The caller has looked that there is room."""
+        memcpy(self.pkts + self.n, pkts, n * sizeof(rte_mbuf *))
+        self.n += n
+        self.sized = False
+        self.generation += 1
+        return 0
+
+    cdef int check_room(self, Burst other, uint16_t n) except -1:
+        """Can `other` take n packets more?"""
+        if other is self:
+            raise BurstError("a burst cannot move packets into itself")
+        other.check_movable("append")
+        if n > other.capacity - other.n:
+            raise BurstError(
+                f"{n} packets do not fit in a burst of {other.capacity} that holds {other.n}",
+                hint="send or clear it first, or make it larger")
+        other.settle()       # what it holds is another queue's to count
+        return 0
+
+    def select(self, mask, Burst into=None) -> Burst:
+        """Moves the packets of `mask` to another burst, without copying; the others stay.
+
+        Parameters
+        ----------
+        mask
+            bool array of shape (len(burst),), as comparisons of columns make it.
+        into
+            Where they are appended, in order; a new burst of the same capacity if not given.
+
+        Returns the burst with the selected packets. Columns of this burst end; those of the
+        rest are ``burst.headers`` anew. ViewError while views live.
+        """
+        cdef const uint8_t[::1] rows = rows_of(mask, self.n)
+        return self.move(rows, into)
+
+    def compress(self, mask, Burst into=None) -> Burst:
+        """Keeps the packets of `mask`, in order; the others move to the burst that is returned.
+
+        The complement of `select`.
+        """
+        cdef const uint8_t[::1] rows = rows_of(np.logical_not(checked_mask(mask, self.n)), self.n)
+        return self.move(rows, into)
+
+    cdef Burst move(self, const uint8_t[::1] rows, Burst into):
+        cdef rte_mbuf **out
+        cdef uint16_t i, count = 0
+        self.check_movable("move")
+        for i in range(self.n):
+            count += rows[i]
+        if into is None:
+            into = Burst(self.capacity, self.plan)
+        self.check_room(into, count)
+        if count == 0:
+            return into
+        self.settle()
+        out = <rte_mbuf **>calloc(self.n + 1, sizeof(rte_mbuf *))
+        if out == NULL:
+            raise MemoryError
+        vn.vn_partition(self.pkts, self.n, &rows[0], out)
+        self.moved_out(self.n - count)
+        into.take(out, count)
+        free(out)
+        return into
+
+    def drop(self, mask=None, str reason="filtered") -> int:
+        """Frees the packets of `mask` (all without one), counted as a drop of that reason.
+
+        Any word is a reason (letters, digits, _); a program may use 16 of its own. Returns how
+        many were dropped. ViewError while views live.
+        """
+        cdef int code = drop_code(reason)
+        cdef const uint8_t[::1] rows
+        cdef rte_mbuf **out
+        cdef uint16_t count
+        self.check_idle()
+        if mask is None:
+            if self.n_views:
+                self.check_movable("drop")
+            count = self.n
+            self.discard(code)
+            return count
+        rows = rows_of(mask, self.n)
+        self.check_movable("drop")
+        if self.n == 0:
+            return 0
+        self.settle()
+        out = <rte_mbuf **>calloc(self.n + 1, sizeof(rte_mbuf *))
+        if out == NULL:
+            raise MemoryError
+        count = vn.vn_partition(self.pkts, self.n, &rows[0], out)
+        if count:
+            vn.vn_drop(&account, out, count, code)
+            self.moved_out(self.n - count)
+            mbuf_returned()
+        free(out)
+        return count
+
+    def split(self, masks, rest=None) -> dict:
+        """Moves the packets to several bursts: {name: mask} -> {name: burst}.
+
+        A packet goes where the first of its masks says; packets of none stay, or go to the name
+        `rest` if that is given. The order is kept. ViewError while views live.
+        """
+        cdef uint16_t i, n = self.n
+        cdef uint16_t[::1] labels
+        cdef rte_mbuf **pkts
+        cdef Burst burst
+        if n == 0:
+            return {name: Burst(self.capacity, self.plan)
+                    for name in [*masks, *([] if rest is None else [rest])]}
+        self.check_movable("move")
+        names = list(masks)
+        array = np.zeros(n, np.uint16)
+        for i in reversed(range(len(names))):
+            array[checked_mask(masks[names[i]], n)] = i + 1
+        if rest is not None:
+            if rest in masks:
+                raise ValueError(f"{rest!r} names a mask, so it cannot name the rest")
+            names.append(rest)
+            array[array == 0] = len(names)
+        bursts = [Burst(self.capacity, self.plan) for _ in names]
+        labels = array
+        self.settle()
+        kept = 0
+        for i in range(n):
+            if labels[i] == 0:
+                self.pkts[kept] = self.pkts[i]
+                kept += 1
+                continue
+            burst = <Burst>bursts[labels[i] - 1]
+            burst.pkts[burst.n] = self.pkts[i]
+            burst.n += 1
+            burst.generation += 1
+        if kept != n:
+            self.moved_out(kept)
+        return dict(zip(names, bursts, strict=True))
+
+    def vlan_push(self, uint16_t vlan_id, *, uint8_t pcp=0, uint16_t tpid=0x8100, mask=None) -> int:
+        """Puts an 802.1Q tag in front of the EtherType (`tpid`: 0x88a8 for a service tag).
+
+        Returns how many packets were changed: all of `mask` but runts. A shared packet is copied
+        first; PoolError if there is no mbuf for that.
+        """
+        cdef const uint8_t[::1] rows
+        cdef int rc
+        if vlan_id > 4095 or pcp > 7 or tpid not in (0x8100, 0x88a8, 0x9100):
+            raise ValueError(f"no such tag: id {vlan_id} (0 to 4095), pcp {pcp} (0 to 7), "
+                             f"tpid {tpid:#06x} (0x8100, 0x88a8 or 0x9100)")
+        if mask is not None:
+            rows = rows_of(mask, self.n)
+        self.own(None if mask is None else rows)
+        if self.n == 0:
+            return 0
+        rc = vn.vn_vlan_push(self.pkts, self.n, NULL if mask is None else &rows[0], tpid,
+                             vlan_id | <uint16_t>pcp << 13)
+        self.sized = False
+        self.generation += 1
+        if rc < 0:
+            raise PoolError("no free mbuf for a copy of a packet without headroom")
+        return rc
+
+    def vlan_pop(self, *, mask=None) -> int:
+        """Takes the outermost VLAN tag off. Returns how many packets had one."""
+        cdef const uint8_t[::1] rows
+        cdef int rc
+        if mask is not None:
+            rows = rows_of(mask, self.n)
+        self.own(None if mask is None else rows)
+        if self.n == 0:
+            return 0
+        rc = vn.vn_vlan_pop(self.pkts, self.n, NULL if mask is None else &rows[0])
+        self.sized = False
+        self.generation += 1
+        return rc
+
+    cdef int own(self, const uint8_t[::1] rows) except -1:
+        """Makes packets writable: before their bytes are changed."""
+        self.check_movable("write")
+        if self.n == 0:
+            return 0
+        self.settle()
+        if vn.vn_own_rows(self.pkts, self.n, NULL if rows is None else &rows[0]) != 0:
+            raise PoolError("no free mbuf for a copy of a shared packet")
+        return 0
 
     def swap_macs(self) -> None:
         """Exchanges source and destination MAC address of every packet, in place.
@@ -453,6 +647,49 @@ cdef class Burst:
         self.settle()
         if done != self.n:
             raise PoolError("no free mbuf for a copy of a shared packet")
+
+
+def checked_mask(mask, Py_ssize_t n):
+    """`mask` as a contiguous bool array of shape (n,)."""
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.ndim != 1 or array.shape[0] != n:
+        raise TypeError(
+            f"a mask is a bool array of shape ({n},), a row a packet; "
+            f"this is {array.dtype} of shape {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+cdef const uint8_t[::1] rows_of(mask, Py_ssize_t n):
+    return checked_mask(mask, n).view(np.uint8)
+
+
+cdef dict _drop_codes = {}
+
+
+cdef int drop_code(str reason) except -1:
+    """The number of a drop reason; a new word gets one of the program's own."""
+    cdef int i
+    cdef bytes name
+    code = _drop_codes.get(reason)
+    if code is not None:
+        return code
+    if not reason.isascii() or not reason.isidentifier():
+        raise ValueError(f"a drop reason is a word of letters, digits and _, not {reason!r}")
+    for i in range(vn.VN_DROP_MAX):
+        if vn.vn_drop_table[i].name == NULL:
+            name = reason.encode()
+            _reason_names.append(name)
+            vn.vn_drop_table[i].name = name
+            vn.vn_drop_table[i].meaning = b"the program's own reason"
+        elif vn.vn_drop_table[i].name.decode() != reason:
+            continue
+        _drop_codes[reason] = i
+        return i
+    raise ValueError(f"too many drop reasons: a program may use {vn.VN_DROP_MAX - vn.VN_DROP_USER} "
+                     "of its own")
+
+
+cdef list _reason_names = []      # the table points into these
 
 
 cdef inline char *mtod(const rte_mbuf *m) noexcept nogil:

@@ -44,7 +44,7 @@ def drop_reasons() -> dict[str, str]:
     """Name -> meaning of every reason for which a packet can end unsent."""
     return {
         vn_drop_table[i].name.decode(): vn_drop_table[i].meaning.decode()
-        for i in range(VN_DROP_MAX)
+        for i in range(VN_DROP_MAX) if vn_drop_table[i].name != NULL
     }
 
 

@@ -13,6 +13,7 @@ from kernels cimport vn
 from veridnet._native.burst cimport Burst
 from veridnet._native.errors cimport check_process
 
+from veridnet._native.burst import checked_mask
 from veridnet.errors import StateError
 
 cdef extern from * nogil:
@@ -24,11 +25,16 @@ cdef list _dtypes = []
 cdef size_t _itemsize[128]
 # What must be parsed for the columns that are not in the headers themselves.
 cdef uint64_t _derived[2]
+cdef uint64_t _writable[2]
 cdef uint64_t _needs[128][2]
 
 
-def define(table, needs) -> None:
-    """Tells the columns: (name, dtype) of each in the kernel's order; what derived ones need."""
+def define(table, needs, writable) -> None:
+    """Tells the columns.
+
+    table: (name, dtype) of each in the kernel's order. needs: what derived ones are computed from.
+    writable: names.
+    """
     global _names, _dtypes
     cdef int i, k
     if len(table) != vn.VN_COLUMNS or vn.VN_COLUMNS > 128:
@@ -37,9 +43,13 @@ def define(table, needs) -> None:
     _dtypes = [np.dtype(dtype) for _, dtype in table]
     memset(_derived, 0, sizeof(_derived))
     memset(_needs, 0, sizeof(_needs))
+    memset(_writable, 0, sizeof(_writable))
     for i, name in enumerate(_names):
         _index[name] = i
         _itemsize[i] = _dtypes[i].itemsize
+    for name in writable:
+        i = _index[name]
+        _writable[i >> 6] |= bit_of(i)
     for name, others in needs.items():
         i = _index[name]
         _derived[i >> 6] |= <uint64_t>1 << (i & 63)
@@ -240,6 +250,52 @@ cdef class ColumnsBase:
         """Names of the columns that are parsed for each burst."""
         cdef int i
         return [name for i, name in enumerate(_names) if self.store.want[i >> 6] & bit_of(i)]
+
+    def write(self, *names, mask=None) -> int:
+        """Writes columns back into the packets: those given, or all writable ones that were read.
+
+        Parameters
+        ----------
+        names
+            Columns (``field.writable`` in `veridnet.headers.FIELDS`).
+        mask
+            bool array of shape (packets,): only these rows.
+
+        The IPv4, TCP, UDP and ICMPv6 checksums follow incrementally (RFC 1624): a right one stays
+        right, a wrong one wrong. SCTP's is computed anew. A packet without a field's header stays
+        as it is there; a shared packet is copied first (PoolError if there is no mbuf).
+
+        Returns how many packets were changed. The columns are parsed anew at the next use.
+        """
+        cdef uint64_t fields[2]
+        cdef const uint8_t[::1] rows
+        cdef uint16_t changed
+        cdef int i, k
+        self.check()
+        if self.depth:
+            raise StateError("the packets inside tunnels cannot be written",
+                             hint="write to burst.headers")
+        fields[0] = fields[1] = 0
+        for name in names:
+            i = _index.get(name, -1)
+            if i < 0 or not _writable[i >> 6] & bit_of(i):
+                raise ValueError(f"{name!r} is not a column that can be written; there are "
+                                 f"{', '.join(n for i, n in enumerate(_names) if _writable[i >> 6] & bit_of(i))}")
+            if not self.store.have[i >> 6] & bit_of(i):
+                raise ValueError(f"{name} was not read or set, so there is nothing to write")
+            fields[i >> 6] |= bit_of(i)
+        if not names:
+            for k in range(2):
+                fields[k] = self.store.have[k] & _writable[k]
+        if mask is not None:
+            rows = checked_mask(mask, self.n).view(np.uint8)
+        if self.n == 0:
+            return 0
+        self.burst.own(rows if mask is not None else None)
+        changed = vn.vn_write2(<vn.vn_columns *>self.store.columns, fields[0], fields[1],
+                               self.burst.pkts, self.n, NULL if mask is None else &rows[0])
+        self._forget()
+        return changed
 
     def _apart(self):
         """The same packets' columns in memory of their own: any may be read, none is learned."""
