@@ -6,6 +6,7 @@ Makes vtap0 and vtap1 and bridges them until Ctrl-C, or for so many seconds. Nee
 (cap_net_admin).
 """
 
+import argparse
 import signal
 import sys
 import threading
@@ -27,18 +28,28 @@ vtap0 and vtap1 are bridged. In another terminal, two hosts that reach each othe
 
 Ctrl-C ends it."""
 
-seconds = float(sys.argv[1]) if len(sys.argv) > 1 else None
-stop = threading.Event()
-signal.signal(signal.SIGINT, lambda *_: stop.set())
 
-try:
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Bridges the new interfaces vtap0 and vtap1.")
+    parser.add_argument(
+        "seconds", nargs="?", type=float, metavar="SECONDS", help="until Ctrl-C if not given"
+    )
+    args = parser.parse_args()
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+
     with vn.Runtime() as rt:
         ports = [rt.add_port("tap", iface=name) for name in ("vtap0", "vtap1")]
         print(TRY, flush=True)
         bridge = L2fwd(rt, ports, learn=True)
-        result = bridge.run(duration=seconds, stop=stop)
+        result = bridge.run(duration=args.seconds, stop=stop)
         for mac, port, age in bridge.forwarder.stations():
             print(f"{mac} is behind {ports[port].details['iface']}, seen {age:.0f} s ago")
         print(f"{result.tx_packets} packets sent, drops: {result.drops or 'none'}")
-except vn.VeridnetError as e:
-    sys.exit(f"bridge.py: {e}" + (f" [{e.hint}]" if e.hint else ""))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except vn.VeridnetError as e:
+        sys.exit(f"bridge.py: error: {e}" + (f" [{e.hint}]" if e.hint else ""))

@@ -5,25 +5,38 @@
 Reads examples/demo.pcap and writes out.pcap if not told otherwise. Needs no root and no hugepages.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import veridnet as vn
 
-source = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("demo.pcap")
-target = sys.argv[2] if len(sys.argv) > 2 else "out.pcap"
 
-with vn.Runtime() as rt:
-    a = rt.add_port("pcap", rx=source)
-    b = rt.add_port("pcap", tx=target)
-    burst = vn.Burst(256)
-    while not a.exhausted:  # receiving nothing is not the end: a live port is never exhausted
-        a.rx(burst)
-        burst.set_macs(dst="02:00:00:00:00:01", src=b.mac)
-        b.tx(burst)
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A capture into another: rx, change, tx.")
+    demo = Path(__file__).with_name("demo.pcap")
+    parser.add_argument("source", nargs="?", default=demo, metavar="IN.pcap")
+    parser.add_argument("target", nargs="?", default="out.pcap", metavar="OUT.pcap")
+    args = parser.parse_args()
 
-    sent = b.stats
-    print(f"{sent['tx_packets']} packets, {sent['tx_bytes']} bytes -> {target}")
+    with vn.Runtime() as rt:
+        a = rt.add_port("pcap", rx=args.source)
+        b = rt.add_port("pcap", tx=args.target)
+        burst = vn.Burst(256)
+        while not a.exhausted:  # receiving nothing is not the end: a live port is never exhausted
+            a.rx(burst)
+            burst.set_macs(dst="02:00:00:00:00:01", src=b.mac)
+            b.tx(burst)
 
-# The packets that went in are those that came out, or were dropped for a reason.
-assert rt.balance().balanced, rt.balance()
+        sent = b.stats
+        print(f"{sent['tx_packets']} packets, {sent['tx_bytes']} bytes -> {args.target}")
+
+    # The packets that went in are those that came out, or were dropped for a reason.
+    assert rt.balance().balanced, rt.balance()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except vn.VeridnetError as e:
+        sys.exit(f"forward.py: error: {e}" + (f" [{e.hint}]" if e.hint else ""))

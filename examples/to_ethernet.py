@@ -7,10 +7,16 @@ IP, Linux cooked captures (SLL, SLL2) and BSD loopback get an Ethernet header wi
 addresses, others are left out and counted. Needs scapy.
 """
 
+import argparse
 import sys
 from collections import Counter
+from itertools import chain
 
-from scapy.utils import PcapWriter, RawPcapNgReader, RawPcapReader
+try:
+    from scapy.error import Scapy_Exception
+    from scapy.utils import PcapWriter, RawPcapNgReader, RawPcapReader
+except ImportError:
+    sys.exit("to_ethernet.py: error: scapy is missing: .venv/bin/pip install scapy")
 
 MACS = bytes.fromhex("020000000002 020000000001")
 ETHERNET, NULL, RAW, LOOP, SLL, IPV4, IPV6, SLL2 = 1, 0, 101, 108, 113, 228, 229, 276
@@ -52,23 +58,30 @@ def records(path: str):
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
-        sys.exit("usage: to_ethernet.py IN OUT")
+    parser = argparse.ArgumentParser(description="Gives a capture's packets Ethernet headers.")
+    parser.add_argument("source", metavar="IN", help="pcap or pcapng")
+    parser.add_argument("target", metavar="OUT", help="pcap, of Ethernet frames")
+    args = parser.parse_args()
+    source = records(args.source)
+    first = next(source, None)  # before the output is opened: the input may be no capture
     left_out: Counter[int] = Counter()
     kept = 0
-    with PcapWriter(sys.argv[2], linktype=ETHERNET) as out:
+    with PcapWriter(args.target, linktype=ETHERNET) as out:
         out.write_header(None)
-        for linktype, packet, second, micro in records(sys.argv[1]):
+        for linktype, packet, second, micro in chain([first] if first else [], source):
             frame = to_ethernet(linktype, packet)
             if frame is None:
                 left_out[linktype] += 1
             else:
                 out.write_packet(frame, sec=second, usec=micro)
                 kept += 1
-    print(f"{kept} frames -> {sys.argv[2]}")
+    print(f"{kept} frames -> {args.target}")
     for linktype, n in left_out.items():
         print(f"{n} packets of link type {linktype} left out")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, Scapy_Exception) as e:
+        sys.exit(f"to_ethernet.py: error: {e}")
