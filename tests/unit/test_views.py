@@ -40,6 +40,24 @@ def test_views_are_read_only_unless_asked(runtime) -> None:
     assert burst.views == 0
 
 
+def test_a_slice_is_a_list_of_views(runtime, make_frames) -> None:
+    frames = make_frames(6)
+    burst = vn.Burst.from_bytes(frames)
+    for part in (slice(2, 5), slice(None), slice(-2, None), slice(None, None, -2), slice(9, 12)):
+        views = burst[part]
+        assert isinstance(views, list)
+        assert [bytes(v) for v in views] == frames[part]
+        assert burst.views == len(views)
+    del views
+    assert burst.views == 0
+    assert bytes(burst[np.int64(-1)]) == frames[-1]
+    for wrong in ("1", 1.5, None):
+        with pytest.raises(TypeError, match="integer"):
+            burst[wrong]
+    with pytest.raises(IndexError):
+        burst[6]
+
+
 def test_tx_with_a_live_view_sends_nothing(runtime, ring, make_frames) -> None:
     burst = vn.Burst.from_bytes(make_frames(5))
     view = burst[3]

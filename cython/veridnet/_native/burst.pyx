@@ -156,7 +156,8 @@ cdef class Burst:
     ``port.tx`` empties it, ``clear`` frees them (counted as drops "freed"). A burst that is
     garbage-collected with packets frees them ("collected").
 
-    ``burst[i]`` and `view` give packet bytes without a copy. While such a view lives, its packet
+    ``burst[i]`` and `view` give packet bytes without a copy; ``burst[2:5]`` is a list of views,
+    not a burst. While such a view lives, its packet
     is neither freed nor sent: ``tx`` raises ViewError before anything is sent.
     """
 
@@ -293,7 +294,10 @@ cdef class Burst:
     def __bool__(self) -> bool:
         return self.n != 0
 
-    def __getitem__(self, Py_ssize_t i) -> memoryview:
+    def __getitem__(self, i) -> memoryview | list:
+        """The view of packet i, or for a slice a list of views."""
+        if isinstance(i, slice):
+            return [self.view(k) for k in range(*i.indices(self.n))]
         return self.view(i)
 
     def __iter__(self):
