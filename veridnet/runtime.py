@@ -608,6 +608,8 @@ class Runtime:
             port = Port(device, self, kind, plan, name, index)
             undo.callback(NativePort.close, port)
             self._configure(port, plan)
+            if plan.on_made is not None:
+                plan.on_made(port)
         except (PortError, PoolError) as e:
             detail = "; ".join(log.errors()[-2:])
             text = f"{spec}: {e.what}"

@@ -40,6 +40,7 @@ cdef extern from "rte_ethdev.h" nogil:
         uint16_t nb_seg_max
     ctypedef struct rte_eth_dev_info "struct rte_eth_dev_info":
         const char *driver_name
+        unsigned int if_index
         uint16_t min_mtu
         uint16_t max_mtu
         uint32_t max_rx_pktlen

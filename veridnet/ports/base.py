@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Key:
     high: int | None = None
     dpdk: str = ""  # the key's name in DPDK's device arguments, where it differs
     unicode: bool = True  # False: a path of any bytes
+    check: Callable[[str], str] | None = None  # the text as it is passed on, or ValueError: why not
 
     def parse(self, value: object) -> Any:
         """The value as this key's type; ConfigError names key, value and what is allowed."""
@@ -69,6 +71,11 @@ class Key:
             raise ConfigError(f"{self.name}={text!r}: must not be empty")
         if self.unicode and any("\ud800" <= c <= "\udfff" for c in text):
             raise ConfigError(f"{self.name}={text!r}: is not UTF-8")
+        if self.check is not None:
+            try:
+                return self.check(text)
+            except ValueError as e:
+                raise ConfigError(f"{self.name}={text}: {e}") from None
         return text
 
     def range(self) -> str:
@@ -76,6 +83,18 @@ class Key:
         low = "" if self.low is None else f" from {self.low}"
         high = "" if self.high is None else f" to {self.high}"
         return low + high
+
+
+def station_address(text: str) -> str:
+    """A MAC address that one station can have, as DPDK writes it; ValueError says why not."""
+    if not re.fullmatch(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}", text):
+        raise ValueError("is not a MAC address (six bytes in hex, as in 02:00:00:00:00:01)")
+    raw = bytes.fromhex(re.sub("[:-]", "", text))
+    if raw[0] & 1:
+        raise ValueError("is a group address (its first byte is odd), not that of one station")
+    if not any(raw):
+        raise ValueError("is no station's address")
+    return raw.hex(":")
 
 
 @dataclass
@@ -109,6 +128,7 @@ class PortPlan:
     retry_us: int | None = None
     details: dict[str, Any] = field(default_factory=dict)  # for the summary
     warnings: list[str] = field(default_factory=list)
+    on_made: Callable[[Port], None] | None = None  # once the device is there
     on_close: Callable[[Port], Iterable[str]] | None = None  # after the device is gone
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     made: list[str] = field(default_factory=list)  # files that go again if no port comes of it
@@ -119,7 +139,7 @@ class PortPlan:
 #: Keys that every kind has.
 COMMON_KEYS = (
     Key("name", str, "what the port is called (its order is used if not given)"),
-    Key("mac", str, "its MAC address"),
+    Key("mac", str, "its MAC address, as 02:00:00:00:00:01", check=station_address),
     Key("mtu", int, "its MTU", low=68, high=65535),
     Key("queues", int, "rx and tx queues", default=1, low=1, high=64),
     Key("promiscuous", bool, "receive frames for every MAC address", default=True),

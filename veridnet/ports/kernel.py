@@ -102,6 +102,14 @@ class Tap(PortKind):
         # Its own bound: MTU, header, FCS and one tag.
         plan.max_frame = lambda port: port.mtu + ETH_HEADER + 8
         plan.details["iface"] = iface
+        if iface is None:
+            plan.on_made = name_interface
+
+
+def name_interface(port: Port) -> None:
+    """Tells the name that the driver chose for the port's interface."""
+    with contextlib.suppress(OSError):
+        port.details["iface"] = socket.if_indextoname(port.info()["if_index"])
 
 
 def quietly(function: Callable[..., object], *args: object) -> None:

@@ -92,6 +92,7 @@ cdef class NativePort:
             "multi_segs": bool(i.tx_offload_capa & eth.RTE_ETH_TX_OFFLOAD_MULTI_SEGS),
             "tx_seg_max": i.tx_desc_lim.nb_seg_max,
             "numa_node": eth.rte_eth_dev_socket_id(self.port_id),
+            "if_index": i.if_index,      # of a kernel interface, 0 for none
         }
 
     def configure(self, Mempool pool not None, Mempool copy_pool, *, int rx_queues=1,
