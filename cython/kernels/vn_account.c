@@ -2,7 +2,7 @@
 #include "vn_account.h"
 
 struct vn_drop_name vn_drop_table[VN_DROP_MAX] = {
-	[VN_DROP_TX_FULL] = {"tx_full", "the output port took no more, within the retry bound"},
+	[VN_DROP_TX_FULL] = {"tx_full", "the output port was full (with retry: and remained so)"},
 	[VN_DROP_TOO_LONG] = {"too_long", "longer than the output port's frame limit"},
 	[VN_DROP_TOO_MANY_SEGMENTS] = {"too_many_segments",
 				       "in more segments than the output port takes"},
