@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -25,22 +26,54 @@ def console() -> Console:
     return Console(stderr=True, markup=False, width=120, color_system=None)
 
 
-def port_table(title: str | None = None) -> Table:
-    """A table with the ports' columns."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("port", "kind"):
-        table.add_column(name)
-    for name in ("rx packets", "rx bytes", "tx packets", "tx bytes", "dropped"):
-        table.add_column(name, justify="right")
+#: What the tables leave away, one after the other, until they fit: bytes in full (then as
+#: 1.23 M), bytes at all, packets in full, the kind of port.
+NARROWER = ("exact bytes", "bytes", "exact packets", "kind")
+
+
+def port_table(
+    out: Console, ports: Sequence[dict[str, Any]], rates: Sequence[tuple[float, float, float]] = ()
+) -> Table:
+    """The ports' counters (and rates), laid out so that a line of the terminal is enough."""
+    unbounded = out.options.update(max_width=10_000)
+    for n in range(len(NARROWER) + 1):
+        table = lay_out(ports, rates, NARROWER[:n])
+        if out.measure(table, options=unbounded).maximum <= out.width:
+            break
     return table
 
 
-def counts(p: dict[str, Any]) -> list[str]:
-    """One port's cells."""
-    numbers = (
-        p["rx_packets"], p["rx_bytes"], p["tx_packets"], p["tx_bytes"], sum(p["drops"].values()),
-    )  # fmt: skip
-    return [p["name"], p["kind"], *(f"{n:,}" for n in numbers)]
+def lay_out(
+    ports: Sequence[dict[str, Any]],
+    rates: Sequence[tuple[float, float, float]],
+    without: Sequence[str],
+) -> Table:
+    """The table without some of what it could show."""
+
+    def full(n: int) -> str:
+        return f"{n:,}"
+
+    packets = si if "exact packets" in without else full
+    size = si if "exact bytes" in without else full
+    columns: list[tuple[str, list[str]]] = [("port", [p["name"] for p in ports])]
+    if "kind" not in without:
+        columns.append(("kind", [p["kind"] for p in ports]))
+    for way in ("rx", "tx"):
+        columns.append((f"{way} packets", [packets(p[f"{way}_packets"]) for p in ports]))
+        if "bytes" not in without:
+            columns.append((f"{way} bytes", [size(p[f"{way}_bytes"]) for p in ports]))
+    columns.append(("dropped", [packets(sum(p["drops"].values())) for p in ports]))
+    names = ("rx pps", "tx pps", "tx bit/s") if rates else ()
+    for name, values in zip(names, zip(*rates, strict=True), strict=True):
+        columns.append((name, [si(v) for v in values]))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    # Should nothing help, the ports' names are cut.
+    table.add_column("port", overflow="ellipsis")
+    for name, _ in columns[1:]:
+        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*row)
+    return table
 
 
 class LiveTable(contextlib.AbstractContextManager["LiveTable"]):
@@ -55,7 +88,7 @@ class LiveTable(contextlib.AbstractContextManager["LiveTable"]):
         self.wanted = period is not None or self.console.is_terminal
         self.period = period or 1.0
         self.live: Live | None = None
-        self.last: list[tuple[int, int]] = [(0, 0)] * len(forwarder.ports)
+        self.last: list[tuple[int, int, int]] = [(0, 0, 0)] * len(forwarder.ports)
         self.at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -73,21 +106,14 @@ class LiveTable(contextlib.AbstractContextManager["LiveTable"]):
         now = time.monotonic()
         seconds = max(now - self.at, 1e-9)
         self.at = now
-        table = port_table()
-        for name in ("rx pps", "tx pps", "tx bit/s"):
-            table.add_column(name, justify="right")
-        for i, p in enumerate(forwarder.snapshot()):
-            rx, tx = self.last[i][0], self.last[i][1]
-            sent = p["tx_bytes"]
-            before = getattr(self, "_bytes", {}).get(i, 0)
-            self._bytes = {**getattr(self, "_bytes", {}), i: sent}
-            self.last[i] = (p["rx_packets"], p["tx_packets"])
-            table.add_row(
-                *counts(p),
-                si((p["rx_packets"] - rx) / seconds),
-                si((p["tx_packets"] - tx) / seconds),
-                si((sent - before) * 8 / seconds),
-            )
+        ports = forwarder.snapshot()
+        counts = [(p["rx_packets"], p["tx_packets"], p["tx_bytes"] * 8) for p in ports]
+        rates = [
+            ((rx - rx0) / seconds, (tx - tx0) / seconds, (bits - bits0) / seconds)
+            for (rx, tx, bits), (rx0, tx0, bits0) in zip(counts, self.last, strict=True)
+        ]
+        self.last = counts
+        table = port_table(self.console, ports, rates)
         if self.live is not None:
             self.live.update(table, refresh=True)
         else:
@@ -97,11 +123,8 @@ class LiveTable(contextlib.AbstractContextManager["LiveTable"]):
 def print_summary(data: dict[str, Any]) -> None:
     """The end of a run, for people."""
     out = console()
-    table = port_table()
-    for p in data["ports"]:
-        table.add_row(*counts(p))
     out.print()
-    out.print(table)
+    out.print(port_table(out, data["ports"]))
     out.print()
     meanings = drop_reasons()
     if data["drops"]:
