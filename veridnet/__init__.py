@@ -1,27 +1,74 @@
 """veridnet: packet processing on DPDK whose program is Python."""
 
-from veridnet._native.burst import Burst
-from veridnet._native.errors import drop_reasons
-from veridnet._native.memory import Mempool
+import typing
+
 from veridnet._version import __version__
-from veridnet.errors import (
-    BurstError,
-    CaptureError,
-    ClosedError,
-    ConfigError,
-    DpdkError,
-    EalError,
-    ForkedError,
-    PoolError,
-    PortError,
-    StateError,
-    VeridnetError,
-    ViewError,
-)
-from veridnet.headers import Headers
-from veridnet.runtime import Port, Runtime
+
+if typing.TYPE_CHECKING:
+    from veridnet._native.burst import Burst
+    from veridnet._native.errors import drop_reasons
+    from veridnet._native.memory import Mempool
+    from veridnet.errors import (
+        BurstError,
+        CaptureError,
+        ClosedError,
+        ConfigError,
+        DpdkError,
+        EalError,
+        ForkedError,
+        PoolError,
+        PortError,
+        StateError,
+        VeridnetError,
+        ViewError,
+    )
+    from veridnet.headers import Headers, HeaderTable
+    from veridnet.headers.constants import (
+        ACK,
+        AH,
+        CWR,
+        ECE,
+        ESP,
+        ETH_ARP,
+        ETH_IPV4,
+        ETH_IPV6,
+        FIN,
+        GRE,
+        ICMP,
+        ICMPV6,
+        IGMP,
+        PSH,
+        RST,
+        SCTP,
+        SYN,
+        TCP,
+        UDP,
+        URG,
+    )
+    from veridnet.headers.values import ip, mac
+    from veridnet.runtime import Port, Runtime
 
 __all__ = [
+    "ACK",
+    "AH",
+    "CWR",
+    "ECE",
+    "ESP",
+    "ETH_ARP",
+    "ETH_IPV4",
+    "ETH_IPV6",
+    "FIN",
+    "GRE",
+    "ICMP",
+    "ICMPV6",
+    "IGMP",
+    "PSH",
+    "RST",
+    "SCTP",
+    "SYN",
+    "TCP",
+    "UDP",
+    "URG",
     "Burst",
     "BurstError",
     "CaptureError",
@@ -30,6 +77,7 @@ __all__ = [
     "DpdkError",
     "EalError",
     "ForkedError",
+    "HeaderTable",
     "Headers",
     "Mempool",
     "PoolError",
@@ -41,4 +89,30 @@ __all__ = [
     "ViewError",
     "__version__",
     "drop_reasons",
+    "ip",
+    "mac",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The public names, all at the first one that is asked for.
+
+    Loading numpy and DPDK takes 0.2 s, in which the command must already take a Ctrl-C.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from veridnet import errors, headers, runtime
+    from veridnet._native import burst, memory
+    from veridnet._native import errors as reasons
+    from veridnet.headers import constants
+
+    homes = (errors, runtime, burst, memory, reasons, headers, constants)
+    public = set(__all__) - {"__version__"}
+    globals().update(
+        {n: getattr(next(home for home in homes if hasattr(home, n)), n) for n in public}
+    )
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

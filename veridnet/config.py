@@ -24,6 +24,15 @@ LOG_LEVELS = {
 }  # fmt: skip
 
 
+#: What a profile's value must be, and one as it is written.
+TOML_TYPES = {
+    bool: ("true or false", "true"),
+    int: ("a whole number", "32"),
+    float: ("a number", "2.5"),
+    str: ("text in quotes", '"..."'),
+}
+
+
 @dataclass(frozen=True)
 class PortSpec:
     """One port as asked for: its kind, and the options of that kind."""
@@ -228,7 +237,10 @@ def load_profile(path: str | os.PathLike[str], l2fwd_keys: Mapping[str, type]) -
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
                 continue
-            raise ConfigError(f"{path}: l2fwd.{key} = {value!r}: must be a {kind.__name__}")
+            what, example = TOML_TYPES[kind]
+            raise ConfigError(
+                f"{path}: [l2fwd] {key} = {value!r}: must be {what} (example: {key} = {example})"
+            )
     ports = data.get("port", [])
     if not isinstance(ports, list):
         raise ConfigError(f"{path}: ports are written as [[port]], not [port]")

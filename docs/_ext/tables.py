@@ -30,8 +30,8 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import veridnet
-from veridnet import cli
 from veridnet.apps.l2fwd import PROFILE_KEYS, L2fwdOptions
+from veridnet.cli.commands import COMMANDS
 from veridnet.cli.common import Parser
 from veridnet.config import RuntimeConfig
 from veridnet.ports import COMMON_KEYS, KINDS, Key
@@ -172,7 +172,7 @@ class CommandHelp(SphinxDirective):
         os.environ["COLUMNS"] = "100"
         parser = Parser(prog="veridnet")
         sub = parser.add_subparsers()
-        for command in cli.COMMANDS:
+        for command in COMMANDS:
             command.add_parser(sub)
         if self.arguments[0] not in sub.choices:
             raise self.error(f"there is no command {self.arguments[0]!r}")

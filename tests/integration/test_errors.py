@@ -83,16 +83,42 @@ WRONG = {
     "memif folder": (("-p", "memif:role=server,socket=/nosuch/s.sock"), "/nosuch"),
     "memif path": (("-p", f"memif:role=server,socket=/tmp/{'x' * 120}"), "107"),
     "unknown option": (("--nosuch",), "--nosuch"),
+    "near option": (("--duraton=5",), "did you mean --duration?) (see veridnet l2fwd --help)"),
+    "port without -p": (("null",), "did you mean --port null?"),
+    "no whole number": (("-p", "null", "--burst", "x"), "--burst: 'x' is not a whole number"),
+    "burst 0": (("-p", "null", "--burst", "0"), "error: --burst 0: must be from 1"),
+    "burst in a profile": (("--config", "burst.toml"), "error: burst.toml: burst=0: must be"),
+    "text for a time": (
+        ("--config", "text.toml"),
+        "[l2fwd] duration = '5': must be a number (example: duration = 2.5)",
+    ),
+    "no time": (("--config", "idle.toml"), "idle.toml: [l2fwd] until_idle: 0 is not"),
+    "no MAC address": (("-p", "null:mac=zz"), "null: mac=zz: is not a MAC address"),
+    "a group address": (("-p", "null:mac=01:00:5e:00:00:01"), "group address"),
 }
+
+#: What another machine, or other files, could do: exit code 1. The others are usage errors: 2.
+MAY_WORK_ELSEWHERE = {
+    "no such interface", "no such interface, af_xdp", "interface exists", "no input",
+    "input is a folder", "input is no capture", "input is empty", "no folder",
+    "output is a folder", "output is a pipe", "PCI address of nothing", "short PCI address",
+    "unknown driver", "too little memory", "memif folder",
+}  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """With in.pcap, empty.pcap, text.pcap, pipe, bad.toml."""
+    """With in.pcap, empty.pcap, text.pcap, pipe, and wrong profiles."""
     write(tmp_path / "in.pcap", [frame("02:00:00:00:00:aa", "02:00:00:00:00:bb", "x")])
     (tmp_path / "empty.pcap").touch()
     (tmp_path / "text.pcap").write_text("this is text, and long enough to be a header\n")
     (tmp_path / "bad.toml").write_text('[[port]]\nkind = "null"\nsiez = 64\n')
+    for name, line in (
+        ("burst", "burst = 0"),
+        ("text", "duration = '5'"),
+        ("idle", "until_idle = 0"),
+    ):
+        (tmp_path / f"{name}.toml").write_text(f'[l2fwd]\n{line}\n[[port]]\nkind = "null"\n')
     os.mkfifo(tmp_path / "pipe")
     return tmp_path
 
@@ -104,6 +130,7 @@ def test_one_line(case: str, folder: Path) -> None:
     run = l2fwd(*args, "--duration", "0.1", cwd=folder) if case != "duration" else l2fwd(
         *args, cwd=folder)  # fmt: skip
     run.one_line(word)
+    assert run.code == (1 if case in MAY_WORK_ELSEWHERE else 2)
     assert (folder / "in.pcap").read_bytes() == before
 
 
@@ -225,4 +252,14 @@ def test_a_socket_in_the_place_of_a_capture(folder: Path) -> None:
 def test_the_other_commands(folder: Path) -> None:
     veridnet("ports", "nosuch", cwd=folder).one_line("nosuch")
     veridnet("ports", "--port", "pcap:rx=nosuch.pcap", cwd=folder).one_line("nosuch.pcap")
-    veridnet("nosuch", cwd=folder).one_line("nosuch")
+    veridnet("nosuch", cwd=folder).one_line("nosuch", "l2fwd, doctor, ports")
+    veridnet("l2fw", cwd=folder).one_line("did you mean l2fwd?")
+    veridnet("--versoin", cwd=folder).one_line("did you mean --version?")
+    veridnet("ports", "--jsn", cwd=folder).one_line("--json?) (see veridnet ports --help)")
+
+
+def test_a_tap_says_what_its_interface_is_called(lab: Lab) -> None:
+    """Without iface= DPDK chooses the name."""
+    run = veridnet("l2fwd", "-p", "tap", "-p", "null", "--duration", "0.2", cwd=lab.folder,
+                   ns=lab.ns("R"))  # fmt: skip
+    assert run.code == 0 and "forwarding: 0 tap dtap0, 1 null" in run.stderr, run.stderr

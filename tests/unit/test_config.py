@@ -218,9 +218,12 @@ def test_profile(tmp_path) -> None:
         ("[runtime]\nmemroy = '4k'", "did you mean memory"),
         ("[runtimes]\n", "did you mean runtime"),
         ("runtime = 1", "runtime must be a table"),
-        ("[l2fwd]\nlearn = 1", "must be a bool"),
-        ("[l2fwd]\nburst = true", "must be a int"),
-        ("[l2fwd]\nage = 'x'", "must be a float"),
+        ("[l2fwd]\nlearn = 1", "[l2fwd] learn = 1: must be true or false (example: learn = true)"),
+        (
+            "[l2fwd]\nburst = true",
+            "[l2fwd] burst = True: must be a whole number (example: burst = 32)",
+        ),
+        ("[l2fwd]\nage = 'x'", "[l2fwd] age = 'x': must be a number (example: age = 2.5)"),
         ("[l2fwd]\nlern = true", "did you mean learn"),
     ],
 )

@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
 from veridnet.config import PortSpec, Profile, load_profile, parse_port, parse_vdev
-from veridnet.errors import VeridnetError
+from veridnet.errors import ConfigError, VeridnetError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
+    """argparse whose errors are one line, of the command that they belong to."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but what is not known is an error here, not in the parser above."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(self.not_known(unknown[0]))
+        return known, unknown
+
+    def not_known(self, word: str) -> str:
+        """What is said of a word that is no option, nor an option's value."""
+        if not word.startswith("-"):
+            port = "--port" in self._option_string_actions
+            return f"unexpected {word!r}" + (f" (did you mean --port {word}?)" if port else "")
+        option = word.partition("=")[0]
+        near = difflib.get_close_matches(option, self._option_string_actions, 1)
+        return f"unknown option {option}" + (f" (did you mean {near[0]}?)" if near else "")
+
     def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        if m := re.match(r"COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message):
+            commands = re.findall(r"[\w-]+", m[2])
+            near = difflib.get_close_matches(m[1], commands, 1)
+            guess = f" (did you mean {near[0]}?)" if near else ""
+            message = f"there is no command {m[1]!r}{guess}; commands: {', '.join(commands)}"
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -74,8 +99,42 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
         "--memory", choices=("auto", "hugepages", "thp", "4k"),
         help="memory of the packet buffers (auto: the first of these that is there)",
     )  # fmt: skip
-    group.add_argument("--mbufs", type=int, metavar="N", help="packet buffers of a pool (16383)")
+    group.add_argument(
+        "--mbufs", type=number(int, "--mbufs 65535"), metavar="N",
+        help="packet buffers of a pool (16383)",
+    )  # fmt: skip
     group.add_argument("-v", "--verbose", action="store_true", help="show DPDK's log, on stderr")
+
+
+def number(kind: type[int] | type[float], example: str) -> Callable[[str], float]:
+    """A type for add_argument whose error shows how the option is written."""
+
+    def parse(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not {what} (example: {example})"
+            ) from None
+
+    return parse
+
+
+@contextlib.contextmanager
+def as_typed(args: argparse.Namespace) -> Iterator[None]:
+    """Names an option in a ConfigError as the user wrote it: ``--burst 0``, or the profile."""
+    try:
+        yield
+    except ConfigError as e:
+        m = re.match(r"(\w+)([=:]) ?(.*)", str(e), re.DOTALL)
+        if m and getattr(args, m[1], None) is not None:
+            text = f"--{m[1].replace('_', '-')}{' ' if m[2] == '=' else ': '}{m[3]}"
+        elif m and args.config:
+            text = f"{args.config}: {e}"
+        else:
+            raise
+        raise ConfigError(text, hint=e.hint) from None
 
 
 def read_profile(path: str | None, keys: dict[str, type]) -> Profile:
@@ -145,8 +204,8 @@ def stop_on_signals() -> threading.Event:
 
 def si(value: float, unit: str = "") -> str:
     """1234567 -> "1.23 M"."""
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * factor:  # 999,999 is 1 M, not 1e+03 k
             return f"{value / factor:.3g} {letter}{unit}"
     return f"{value:.3g} {unit}".rstrip()
 

@@ -52,21 +52,36 @@ def add_parser(sub: Any) -> None:
         "--no-mac-updating", dest="mac_updating", action="store_false", default=None,
         help="leave the MAC addresses as they are",
     )  # fmt: skip
-    f.add_argument("--burst", type=int, metavar="N", help="packets per burst, 1 to 512 (32)")
+    f.add_argument(
+        "--burst", type=common.number(int, "--burst 32"), metavar="N",
+        help="packets per burst, 1 to 512 (32)",
+    )  # fmt: skip
     f.add_argument(
         "--tx-full", choices=("retry", "drop"),
         help="packets that a port does not take: retry (for at most its retry_us, 10,000), or drop",
     )  # fmt: skip
-    f.add_argument("--age", type=float, metavar="S", help="bridge: forget a silent station (300)")
-    f.add_argument("--stations", type=int, metavar="N", help="bridge: stations it can know (8192)")
-    f.add_argument("--queues", type=int, metavar="N", help="rx and tx queues of every port (1)")
+    f.add_argument(
+        "--age", type=common.number(float, "--age 300"), metavar="S",
+        help="bridge: forget a silent station after S seconds (300)",
+    )  # fmt: skip
+    f.add_argument(
+        "--stations", type=common.number(int, "--stations 8192"), metavar="N",
+        help="bridge: stations it can know (8192)",
+    )  # fmt: skip
+    f.add_argument(
+        "--queues", type=common.number(int, "--queues 2"), metavar="N",
+        help="rx and tx queues of every port (1)",
+    )  # fmt: skip
     f.add_argument(
         "--promiscuous", action=argparse.BooleanOptionalAction, default=None,
         help="receive frames for every MAC address (on)",
     )  # fmt: skip
     e = p.add_argument_group("end and output")
     e.add_argument("--duration", type=positive, metavar="S", help="stop after S seconds")
-    e.add_argument("--count", type=int, metavar="N", help="stop after N received packets")
+    e.add_argument(
+        "--count", type=common.number(int, "--count 1000"), metavar="N",
+        help="stop after N received packets",
+    )  # fmt: skip
     e.add_argument(
         "--until-idle", type=positive, metavar="S", nargs="?", const=1.0,
         help="stop when nothing was received for S seconds (1)",
@@ -80,14 +95,16 @@ def add_parser(sub: Any) -> None:
     p.set_defaults(run=run)
 
 
-def positive(text: str) -> float:
+def positive(text: str | float) -> float:
     """A number of seconds above 0."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds above 0 (example: 2.5)"
+        )
     return value
 
 
@@ -99,8 +116,11 @@ def options(args: argparse.Namespace, table: dict[str, Any]) -> app.L2fwdOptions
         if value is None:
             value = table.get(name)
         if value is not None:
-            chosen[name] = app.parse_portmap(value) if name == "portmap" else value
-    return app.L2fwdOptions(**chosen)
+            chosen[name] = value
+    with common.as_typed(args):
+        if "portmap" in chosen:
+            chosen["portmap"] = app.parse_portmap(chosen["portmap"])
+        return app.L2fwdOptions(**chosen)
 
 
 def config(args: argparse.Namespace, table: dict[str, Any]) -> RuntimeConfig:
@@ -111,7 +131,19 @@ def config(args: argparse.Namespace, table: dict[str, Any]) -> RuntimeConfig:
             chosen[name] = getattr(args, name)
     if args.verbose:
         chosen["log_level"] = "debug"
-    return RuntimeConfig(**chosen)
+    with common.as_typed(args):
+        return RuntimeConfig(**chosen)
+
+
+def seconds(args: argparse.Namespace, table: dict[str, Any], name: str) -> float | None:
+    """An option that is a time, from the command line or the profile's [l2fwd]."""
+    value: float | None = getattr(args, name)
+    if value is not None or name not in table:
+        return value
+    try:
+        return positive(table[name])
+    except argparse.ArgumentTypeError as e:
+        raise ConfigError(f"{args.config}: [l2fwd] {name}: {e}") from None
 
 
 def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
@@ -119,7 +151,7 @@ def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
     defaults: dict[str, object] = {}
     if args.queues is not None:
         if args.queues < 1:
-            raise ConfigError(f"queues={args.queues}: must be at least 1")
+            raise ConfigError(f"--queues {args.queues}: must be at least 1")
         defaults["queues"] = min(args.queues, KINDS[spec.kind].max_queues)
     if args.promiscuous is not None:
         defaults["promiscuous"] = args.promiscuous
@@ -138,13 +170,12 @@ def run(args: argparse.Namespace) -> int:
         )
     how = options(args, profile.l2fwd)
     settings = config(args, profile.runtime)
-
-    def setting(name: str) -> Any:
-        value = getattr(args, name)
-        return profile.l2fwd.get(name) if value is None else value
-
+    duration, until_idle, period = (
+        seconds(args, profile.l2fwd, name) for name in ("duration", "until_idle", "stats_period")
+    )
     # All that can be known to be wrong is, before a file is touched.
-    how.check([str(s.options.get("name") or i) for i, s in enumerate(specs)])
+    with common.as_typed(args):
+        how.check([str(s.options.get("name") or i) for i, s in enumerate(specs)])
     stop = common.stop_on_signals()
     with Runtime(settings) as rt:
         ports = rt.add_ports(specs)
@@ -153,7 +184,6 @@ def run(args: argparse.Namespace) -> int:
         forwarder = app.L2fwd(rt, ports, how)
         for warning in forwarder.warnings:
             print(f"veridnet: {warning}", file=sys.stderr)
-        period = setting("stats_period")
         if not args.json or args.verbose:
             names = ", ".join(
                 f"{p.name} {p.kind} {p.details.get('iface') or ''}".strip() for p in ports
@@ -161,8 +191,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"veridnet: forwarding: {names}; Ctrl-C ends", file=sys.stderr)
         with LiveTable(forwarder, period) as live:
             result = forwarder.run(
-                duration=setting("duration"),
-                until_idle=setting("until_idle"),
+                duration=duration,
+                until_idle=until_idle,
                 stop=stop,
                 tick=live.update if live.wanted else None,
                 stats_period=live.period,

@@ -305,7 +305,7 @@ cdef class Burst:
 
     def __repr__(self) -> str:
         head = f"<Burst of {self.n} packets, capacity {self.capacity}>"
-        if not self.n or self.busy or vn.vn_forked or _columns_type is None:
+        if not self.n or self.busy or vn.vn_forked:
             return head
         return f"{head}\n{repr(self.headers).partition(chr(10))[2]}"
 
@@ -328,6 +328,8 @@ cdef class Burst:
 
         Valid until the burst's next rx or tx; reading a column after that raises StateError.
         """
+        if _columns_type is None:
+            import veridnet.headers  # no-cython-lint  its types are told to us
         return _columns_type(self)
 
     @property
