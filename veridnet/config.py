@@ -162,8 +162,10 @@ def parse_options(kind: str, text: str) -> dict[str, object]:
         elif last:
             options[last] = f"{options[last]},{part}"
         else:
+            first = next((k.name for k in KINDS[kind].keys if k.name in ("rx", "iface")), "")
             raise ConfigError(
-                f"{kind}: {part!r} is not key=value",
+                f"{kind}: {part!r} is not key=value"
+                + (f" (did you mean '{kind}:{first}={part}'?)" if first else ""),
                 hint=f"keys: {', '.join(KINDS[kind].all_keys())}",
             )
     return options

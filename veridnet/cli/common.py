@@ -19,6 +19,12 @@ from typing import Any, NoReturn
 from veridnet.config import PortSpec, Profile, load_profile, parse_port, parse_vdev
 from veridnet.errors import ConfigError, VeridnetError
 
+#: What people write for options that are called otherwise.
+MEANT = {
+    "--bridge": "--learn", "--time": "--duration", "--timeout": "--duration",
+    "--seconds": "--duration", "--iface": "--port",
+}  # fmt: skip
+
 
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, of the command that they belong to."""
@@ -38,10 +44,13 @@ class Parser(argparse.ArgumentParser):
     def not_known(self, word: str) -> str:
         """What is said of a word that is no option, nor an option's value."""
         if not word.startswith("-"):
+            spec = f"pcap:rx={word}" if os.path.isfile(word) else word
             port = "--port" in self._option_string_actions
-            return f"unexpected {word!r}" + (f" (did you mean --port {word}?)" if port else "")
+            return f"unexpected {word!r}" + (f" (did you mean --port {spec}?)" if port else "")
         option = word.partition("=")[0]
-        near = difflib.get_close_matches(option, self._option_string_actions, 1)
+        known = self._option_string_actions
+        near = [MEANT[option]] if MEANT.get(option) in known else []
+        near = near or difflib.get_close_matches(option, known, 1, 0.7)
         return f"unknown option {option}" + (f" (did you mean {near[0]}?)" if near else "")
 
     def error(self, message: str) -> NoReturn:
