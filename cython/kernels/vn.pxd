@@ -109,7 +109,6 @@ cdef extern from "vn_forward.h" nogil:
         vn_lane *lanes
         uint16_t n_lanes
         uint16_t n_ports
-        bint sweeps
         vn_txq **txqs
         uint8_t *tx_ports
         uint16_t n_tx_ports

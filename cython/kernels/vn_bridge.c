@@ -133,7 +133,10 @@ vn_bridge_sweep(struct vn_bridge *b, uint64_t now)
 	const void *key;
 	void *data;
 
-	if (now < b->sweep_at)
+	/* Whoever is here first; it would not pay to wait for a sweep that is under way. */
+	if (now < __atomic_load_n(&b->sweep_at, __ATOMIC_RELAXED) ||
+	    __atomic_load_n(&b->sweeping, __ATOMIC_RELAXED) ||
+	    __atomic_exchange_n(&b->sweeping, 1, __ATOMIC_ACQUIRE))
 		return;
 	for (unsigned int i = 0; i < VN_SWEEP_STEP; i++) {
 		int32_t pos = rte_hash_iterate(b->hash, &key, &data, &b->sweep_next);
@@ -141,8 +144,10 @@ vn_bridge_sweep(struct vn_bridge *b, uint64_t now)
 
 		if (pos < 0) {
 			b->sweep_next = 0;
-			b->sweep_at = now + RTE_MIN(rte_get_tsc_hz(), b->age_cycles / 4 + 1);
-			return;
+			__atomic_store_n(&b->sweep_at,
+					 now + RTE_MIN(rte_get_tsc_hz(), b->age_cycles / 4 + 1),
+					 __ATOMIC_RELAXED);
+			break;
 		}
 		slot = slot_load(b, pos);
 		if (slot && (int64_t)(now - slot) > (int64_t)b->age_cycles) {
@@ -153,6 +158,7 @@ vn_bridge_sweep(struct vn_bridge *b, uint64_t now)
 				b->aged++;
 		}
 	}
+	__atomic_store_n(&b->sweeping, 0, __ATOMIC_RELEASE);
 }
 
 uint32_t

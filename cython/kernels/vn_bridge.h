@@ -20,6 +20,7 @@ struct vn_bridge {
 	uint64_t refresh_cycles;
 	uint64_t learned, moved, aged, full; /* full: stations not learned for want of a slot */
 	uint32_t sweep_next;
+	uint32_t sweeping; /* a lock: one lcore sweeps, the others pass by */
 	uint64_t sweep_at;
 };
 
@@ -32,7 +33,7 @@ VN_EXPORT void vn_bridge_learn(struct vn_bridge *b, const uint64_t *src, unsigne
 /* Port of each destination, or VN_BRIDGE_FLOOD. n <= 64. */
 VN_EXPORT void vn_bridge_find(struct vn_bridge *b, const uint64_t *dst, unsigned int n,
 			      uint8_t *port, uint64_t now);
-/* Forgets aged stations, a few a call; for one lcore. */
+/* Forgets aged stations, a few a call. Every lcore calls it, so that whoever runs does it. */
 VN_EXPORT void vn_bridge_sweep(struct vn_bridge *b, uint64_t now);
 VN_EXPORT uint32_t vn_bridge_stations(const struct vn_bridge *b);
 /* Reads stations for people: up to max of them; returns how many. */

@@ -191,7 +191,7 @@ vn_forward_loop(void *arg)
 			else
 				lane_static(w, l, pkts, n);
 		}
-		if (w->sweeps)
+		if (stages)
 			vn_bridge_sweep(f->bridge, rte_rdtsc());
 		/* Passes, not cycles: two TSC reads a pass would cost 4 % at 64 packets. */
 		if (got)

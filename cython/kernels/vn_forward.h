@@ -34,7 +34,6 @@ struct vn_worker {
 	struct vn_lane *lanes;
 	uint16_t n_lanes;
 	uint16_t n_ports;
-	bool sweeps;	      /* this worker ages the bridge's stations */
 	struct vn_txq **txqs; /* bridge: this worker's queue on each port, by index */
 	uint8_t *tx_ports;    /* bridge: ports that a flood reaches */
 	uint16_t n_tx_ports;

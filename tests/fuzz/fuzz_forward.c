@@ -314,7 +314,6 @@ set_up(enum mode mode)
 	worker.n_lanes = worker.n_ports = worker.n_tx_ports = N_PORTS;
 	worker.txqs = txqs;
 	worker.tx_ports = tx_ports;
-	worker.sweeps = mode == BRIDGE;
 	if (mode == BRIDGE) {
 		shared.bridge = vn_bridge_create("bridge", 8, 300, SOCKET_ID_ANY);
 		CHECK(shared.bridge);

@@ -289,3 +289,24 @@ def test_count_is_exact(runtime, count: int) -> None:
     result = L2fwd(runtime, ports, count=count).run(duration=10)
     assert result.rx_packets == result.tx_packets == count
     assert result.ended_by == "count reached"
+
+
+@pytest.mark.parametrize("first", ["never receives", "its trace ends"])
+def test_stations_age_whoever_is_left(runtime, tmp_path, write_pcap, first: str) -> None:
+    """The first worker has nothing to receive, or is done: the second one sweeps the table."""
+    if len(runtime.worker_cpus) < 2:
+        pytest.skip("needs two CPUs")
+    trace = write_pcap(tmp_path / "in.pcap", [frame(B, EVERYONE)])
+    rx = {"rx": trace} if first == "its trace ends" else {}
+    a = runtime.add_port("pcap", tx=tmp_path / "out.pcap", **rx)
+    (b,) = rings(runtime, 1)
+    b.tx(vn.Burst.from_bytes([frame(A, EVERYONE)]))
+    forwarder = runtime.forwarder([a, b], 2, stations=64, age_s=0.2)
+    forwarder.start()
+    end = time.monotonic() + 10
+    while not forwarder.bridge_counters()["learned"] == forwarder.bridge_counters()["aged"] > 0:
+        assert time.monotonic() < end, forwarder.bridge_counters()
+        time.sleep(0.01)
+    forwarder.stop()
+    assert forwarder.bridge_counters()["stations"] == 0
+    equation(runtime)

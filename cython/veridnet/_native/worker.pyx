@@ -137,7 +137,6 @@ cdef class Forwarder:
             w = &self.workers[k]
             w.shared = &self.shared
             w.n_ports = n
-            w.sweeps = self.bridging and k == 0
             w.n_lanes = len(lanes[k])
             w.lanes = <vn.vn_lane *>calloc(max(1, w.n_lanes), sizeof(vn.vn_lane))
             w.txqs = <vn.vn_txq **>calloc(n, sizeof(vn.vn_txq *))
