@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import os
 import re
@@ -102,10 +103,16 @@ def nics() -> list[Nic]:
 
 
 def driver_folder() -> Path | None:
-    """Where DPDK's drivers lie: the folder that EAL loads them from."""
-    with open("/proc/self/maps") as f:
-        m = re.search(r"(/\S+)/librte_eal\.so\S*", f.read())
-    folders = glob.glob(f"{m[1]}/dpdk/pmds-*") if m else []
+    """Where DPDK's drivers lie: the folder that EAL loads them from. None if it is not found.
+
+    It is beside librte_eal, and dladdr(3) says where that is: /proc/self/maps may be hidden.
+    """
+    info = (ctypes.c_char_p * 4)()  # Dl_info: the first of its four pointers is the file's name
+    library = ctypes.CDLL(eal.__file__)
+    if not ctypes.CDLL(None).dladdr(library.rte_eal_init, info) or not info[0]:
+        return None
+    folder = os.path.dirname(os.path.realpath(os.fsdecode(info[0])))
+    folders = sorted(glob.glob(f"{glob.escape(folder)}/dpdk/pmds-*"))
     return Path(folders[0]) if folders else None
 
 
@@ -134,6 +141,10 @@ def examine(run: bool = True) -> list[Check]:
 def check_dpdk() -> Iterator[Check]:
     version = eal.version()
     yield Check("DPDK", OK, version.removeprefix("DPDK "))
+    if not os.access("/proc/self/maps", os.R_OK):
+        yield Check("/proc", FALLBACK, "/proc/self cannot be read: what is found there is missing "
+                    "here, and EAL's threads stay where they are",
+                    "sudo mount -t proc proc /proc")  # fmt: skip
     wanted = [k for k in KINDS.values() if k.driver.startswith("net_")]
     missing = [k for k in wanted if not driver_present(k)]
     if driver_folder() is None:

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import logging
 import os
+import re
 import threading
 
 from veridnet._native import eal
@@ -22,6 +23,11 @@ logger.addHandler(logging.NullHandler())
 LEVELS = [logging.INFO] + [logging.CRITICAL] * 3 + [
     logging.ERROR, logging.WARNING, logging.INFO, logging.INFO, logging.DEBUG,
 ]  # fmt: skip
+
+# Logged as errors, by devices that work all the same: net_tap on kernels without its qdiscs.
+NO_REASON = re.compile(
+    r"Disabling rte flow support|(create|add) (multiq|ingress) qdisc|qdisc kind is unknown"
+)
 
 
 class LogReader(threading.Thread):
@@ -70,9 +76,10 @@ class LogReader(threading.Thread):
         event.wait(timeout)
 
     def errors(self) -> list[str]:
-        """The latest error lines, oldest first, once each."""
+        """The latest error lines, oldest first, once each; not those that are no reason."""
         self.sync()
-        return list(dict.fromkeys(text for level, text in self.recent if level >= logging.ERROR))
+        lines = (text for level, text in self.recent if level >= logging.ERROR)
+        return list(dict.fromkeys(t for t in lines if not NO_REASON.search(t)))
 
 
 _reader: LogReader | None = None

@@ -35,7 +35,10 @@ def keep_interrupts_off(cpus: Iterable[int]) -> None:
     others = os.sched_getaffinity(0) - set(cpus)
     if not others:
         return
-    for task in Path("/proc/self/task").iterdir():
+    tasks: list[Path] = []
+    with contextlib.suppress(OSError):  # /proc may be hidden
+        tasks = list(Path("/proc/self/task").iterdir())
+    for task in tasks:
         with contextlib.suppress(OSError):
             if (task / "comm").read_text().strip() in INTERRUPT_THREADS:
                 os.sched_setaffinity(int(task.name), others)

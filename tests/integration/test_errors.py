@@ -76,6 +76,10 @@ WRONG = {
     "too many mbufs": (("-p", "null", "--mbufs", "99999999"), "mbufs"),
     "too little memory": (("-p", "null", "--mbufs", "67108864"), "MiB"),
     "too many queues": (("-p", "null:queues=65"), "64"),
+    "--queues beyond all ports": (("-p", "null", "--queues", "65"), "from 1 to 64"),
+    "--queues beyond these": (("-p", "null:queues=64", "-p", "pcap:rx=in.pcap", "--queues", "2"),
+                              "from 1 to 1,"),
+    "no --queues": (("-p", "null", "--queues", "0"), "from 1 to 64"),
     "queues of a pcap port": (("-p", "pcap:rx=in.pcap,queues=2"), "queues"),
     "no profile": (("--config", "nosuch.toml"), "nosuch.toml"),
     "not TOML": (("--config", "text.pcap"), "not TOML"),
@@ -267,3 +271,24 @@ def test_a_tap_says_what_its_interface_is_called(lab: Lab) -> None:
     run = veridnet("l2fwd", "-p", "tap", "-p", "null", "--duration", "0.2", cwd=lab.folder,
                    ns=lab.ns("R"))  # fmt: skip
     assert run.code == 0 and "forwarding: 0 tap dtap0, 1 null" in run.stderr, run.stderr
+
+
+def test_without_proc(folder: Path) -> None:
+    """/proc is hidden, as in some containers: doctor says so in a line, and what can work does."""
+    hide = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+
+    def hidden(*args: str) -> Run:
+        done = subprocess.run([*hide, *COMMAND, *args], capture_output=True, text=True,
+                              timeout=30, cwd=folder, stdin=subprocess.DEVNULL)  # fmt: skip
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    if subprocess.run([*hide, "true"], capture_output=True).returncode:
+        pytest.skip("/proc cannot be hidden here")
+    doctor = hidden("doctor", "--json")
+    assert doctor.code == 0, doctor.stderr
+    checks = {c["name"]: c for c in doctor.data["checks"]}
+    assert checks["/proc"]["status"] == "fallback" and "mount" in checks["/proc"]["mend"]
+    assert checks["drivers"]["status"] == checks["self-test"]["status"] == "ok"
+    assert hidden("ports").code == 0
+    hidden("l2fwd", "-p", "null", "-p", "null", "--count", "1000", "--json").ok()
+    hidden("l2fwd", "-p", "pcap:rx=in.pcap").one_line("/proc")

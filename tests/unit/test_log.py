@@ -46,6 +46,23 @@ def test_an_error_carries_dpdk_s_words(runtime) -> None:
     assert "\n" not in text
 
 
+def test_lines_that_are_no_reason_are_left_out() -> None:
+    """net_tap logs as errors what it does without, before the error that ends it."""
+    log = dpdklog.start()
+    log.sync(5)
+    log.recent.clear()
+    for text in (
+        "tap_nl_dump_ext_ack(): Specified qdisc kind is unknown",
+        "qdisc_create_multiq(): Could not add multiq qdisc (2): No such file or directory",
+        "eth_dev_tap_create(): vt0: failed to create multiq qdisc.",
+        "eth_dev_tap_create():  Disabling rte flow support: No such file or directory(2)",
+        "Frame size (9018) > device max frame size (1522) for port_id 0",
+    ):
+        log.record(b"4" + text.encode())
+    assert log.errors() == ["Frame size (9018) > device max frame size (1522) for port_id 0"]
+    log.recent.clear()
+
+
 def test_a_failing_handler_does_not_stop_the_log(run_python) -> None:
     done = run_python(
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -70,7 +71,7 @@ def add_parser(sub: Any) -> None:
     )  # fmt: skip
     f.add_argument(
         "--queues", type=common.number(int, "--queues 2"), metavar="N",
-        help="rx and tx queues of every port (1)",
+        help="rx and tx queues of every port (1), or as many as its kind can have",
     )  # fmt: skip
     f.add_argument(
         "--promiscuous", action=argparse.BooleanOptionalAction, default=None,
@@ -146,12 +147,19 @@ def seconds(args: argparse.Namespace, table: dict[str, Any], name: str) -> float
         raise ConfigError(f"{args.config}: [l2fwd] {name}: {e}") from None
 
 
+def check_queues(specs: Sequence[PortSpec], queues: int | None) -> None:
+    """ConfigError unless some port can have so many queues (kinds with fewer have all of theirs)."""
+    if queues is None:
+        return
+    limit = max((KINDS[s.kind].max_queues for s in specs if "queues" not in s.options), default=64)
+    if not 1 <= queues <= limit:
+        raise ConfigError(f"--queues {queues}: must be from 1 to {limit}, the limit of these ports")
+
+
 def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
     """--queues and --promiscuous for every port that does not say otherwise itself."""
     defaults: dict[str, object] = {}
     if args.queues is not None:
-        if args.queues < 1:
-            raise ConfigError(f"--queues {args.queues}: must be at least 1")
         defaults["queues"] = min(args.queues, KINDS[spec.kind].max_queues)
     if args.promiscuous is not None:
         defaults["promiscuous"] = args.promiscuous
@@ -162,7 +170,9 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     common.setup_logging(args.verbose)
     profile = common.read_profile(args.config, app.PROFILE_KEYS)
-    specs = [with_defaults(s, args) for s in common.chosen_ports(args, profile)]
+    chosen = common.chosen_ports(args, profile)
+    check_queues(chosen, args.queues)
+    specs = [with_defaults(s, args) for s in chosen]
     if not specs:
         raise ConfigError(
             "no ports are given",

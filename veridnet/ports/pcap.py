@@ -155,6 +155,11 @@ class Pcap(PortKind):
 
 def open_file(plan: PortPlan, path: str, flags: int) -> int:
     """Opens a file for the life of the port; the error names the path."""
+    if not os.path.isdir("/proc/self/fd"):
+        raise PortError(
+            "pcap: /proc/self/fd is not there, by which the driver gets its files",
+            hint="sudo mount -t proc proc /proc",
+        )
     if flags & os.O_ACCMODE == os.O_RDONLY and Path(path).exists() and not Path(path).is_file():
         raise PortError(f"pcap: rx={path} is not a regular file")
     try:
