@@ -77,8 +77,10 @@ WRONG = {
     "too little memory": (("-p", "null", "--mbufs", "67108864"), "MiB"),
     "too many queues": (("-p", "null:queues=65"), "64"),
     "--queues beyond all ports": (("-p", "null", "--queues", "65"), "from 1 to 64"),
-    "--queues beyond these": (("-p", "null:queues=64", "-p", "pcap:rx=in.pcap", "--queues", "2"),
-                              "from 1 to 1,"),
+    "--queues beyond these": (
+        ("-p", "null:queues=64", "-p", "pcap:rx=in.pcap", "--queues", "2"),
+        "from 1 to 1,",
+    ),
     "no --queues": (("-p", "null", "--queues", "0"), "from 1 to 64"),
     "queues of a pcap port": (("-p", "pcap:rx=in.pcap,queues=2"), "queues"),
     "no profile": (("--config", "nosuch.toml"), "nosuch.toml"),

@@ -200,6 +200,23 @@ def test_promiscuous(lab: Lab) -> None:
         live.stop().ok()
 
 
+@pytest.mark.parametrize("kind", ["af_packet", "af_xdp"])
+def test_promiscuous_is_as_before_when_the_port_has_gone(lab: Lab, kind: str) -> None:
+    """Set by the port and cleared again, or set by somebody else and left so."""
+    lab.veth("A", "vt0", "R", "r0")
+    ns = lab.ns("R")
+    ns.up("r0")
+    lab.ns("A").up("vt0")
+    for before in ("off", "on"):
+        ns.ip("link", "set", "r0", "promisc", before)
+        for keys in ("", ",promiscuous=off"):
+            live = Live(lab, "-p", f"{kind}:iface=r0,offloads=off{keys}", "-p", "null:no_rx=on",
+                        ns=ns).ready()  # fmt: skip
+            assert ("PROMISC" in ns.ip("link", "show", "r0")) is (keys == "")
+            live.stop().ok(in_use=None)
+            assert ("PROMISC" in ns.ip("link", "show", "r0")) is (before == "on")
+
+
 # -- profiles -------------------------------------------------------------------------------------
 
 

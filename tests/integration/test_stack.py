@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from captures import frame, frames
 from netns import Lab, Namespace, run_all, wait_until
-from running import Live, l2fwd
+from running import COMMAND, Live, Run, l2fwd
 
 TRAFFIC = str(Path(__file__).resolve().parent / "traffic.py")
 MIB = 1 << 20
@@ -247,9 +247,58 @@ def test_offloads_that_are_on_are_named_with_the_command_that_mends_them(
     (warning,) = result["warnings"]
     assert "ethtool -K r0 " in warning and "tx off" in warning and "offloads=off" in warning
     assert warning in run.stderr
+    assert ("txvlan off" in warning and "rxvlan off" in warning) is (kind == "af_xdp")
     # And the command does what it says.
     command = warning.split("mend: ")[1].split(" (")[0].split(",")[0].split()
     assert lab.ns("R").run(*command).returncode == 0
     again = l2fwd("-p", f"{kind}:iface=r0", "-p", "null:no_rx=on", "--duration", "0.2",
                   cwd=lab.folder, ns=lab.ns("R"))  # fmt: skip
     assert again.ok(in_use=None)["warnings"] == []
+
+
+@pytest.mark.parametrize("kind", ["af_packet", "af_xdp"])
+def test_offloads_are_off_only_while_the_port_is_there(lab: Lab, kind: str) -> None:
+    lab.veth("A", "vt0", "R", "r0")
+    router = lab.ns("R")
+    router.up("r0")
+    lab.ns("A").up("vt0")
+
+    def on() -> set[str]:
+        names = {"tx-checksumming", "tx-tcp-segmentation", "generic-segmentation-offload",
+                 "generic-receive-offload", "rx-vlan-offload", "tx-vlan-offload"}  # fmt: skip
+        lines = router.run("ethtool", "-k", "r0").stdout.splitlines()
+        return {n.strip() for n, _, v in (x.partition(": ") for x in lines) if v == "on"} & names
+
+    before = on()
+    assert {"tx-checksumming", "rx-vlan-offload", "tx-vlan-offload"} <= before
+    live = Live(lab, "-p", f"{kind}:iface=r0,offloads=off", "-p", "null:no_rx=on", ns=router)
+    live.ready()
+    assert on() == ({"rx-vlan-offload", "tx-vlan-offload"} if kind == "af_packet" else set())
+    result = live.stop().ok(in_use=None)
+    assert on() == before
+    assert (kind == "af_xdp") is any("PEER" in w and "txvlan" in w for w in result["warnings"])
+
+
+def test_an_interface_of_a_namespace_without_a_sys_of_its_own(lab: Lab) -> None:
+    """nsenter --net: /sys/class/net still shows the interfaces outside."""
+    lab.veth("A", "vt0", "R", "r0", mtu=1400)
+    router = lab.ns("R")
+    router.up("r0")
+    lab.ns("A").up("vt0")
+    enter = ("nsenter", f"--net=/run/netns/{router.name}")
+    seen = []
+    for before in (("ip", "netns", "exec", router.name), enter):
+        done = subprocess.run([*before, *COMMAND, "ports", "--json"], capture_output=True,
+                              text=True, timeout=30, check=True)  # fmt: skip
+        seen.append(json.loads(done.stdout)["interfaces"])
+    assert seen[0] == seen[1]
+    (r0,) = seen[0]
+    assert (r0["name"], r0["driver"], r0["mtu"], r0["up"]) == ("r0", "veth", 1400, True)
+    assert r0["mac"] in router.ip("link", "show", "r0")
+    for kind in ("af_packet", "af_xdp"):
+        done = subprocess.run(
+            [*enter, *COMMAND, "l2fwd", "-p", f"{kind}:iface=r0", "-p", "null:no_rx=on",
+             "--duration", "0.1", "--json"],
+            capture_output=True, text=True, timeout=30, cwd=lab.folder,
+        )  # fmt: skip
+        Run(done.returncode, done.stdout, done.stderr).ok(in_use=None)

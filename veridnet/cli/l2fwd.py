@@ -148,7 +148,7 @@ def seconds(args: argparse.Namespace, table: dict[str, Any], name: str) -> float
 
 
 def check_queues(specs: Sequence[PortSpec], queues: int | None) -> None:
-    """ConfigError unless some port can have so many queues (kinds with fewer have all of theirs)."""
+    """ConfigError unless some port can have so many queues; kinds with fewer have all theirs."""
     if queues is None:
         return
     limit = max((KINDS[s.kind].max_queues for s in specs if "queues" not in s.options), default=64)

@@ -42,30 +42,39 @@ def need_capability(kind: str, bit: int, name: str) -> None:
 OFFLOADS_KEY = Key(
     "offloads",
     str,
-    "off: turn the interface's checksum and segmentation offloads off (they spoil raw frames)",
+    "off: turn off the interface's offloads that spoil raw frames, until the port closes",
     default="keep",
     choices=("keep", "off"),
 )
 
 
-def check_offloads(plan: PortPlan, dev: netdev.Netdev, values: dict[str, Any]) -> None:
+def check_offloads(
+    plan: PortPlan, dev: netdev.Netdev, values: dict[str, Any], spoiling: tuple[str, ...]
+) -> None:
     """Turns spoiling offloads off if asked, else warns."""
+    on = [o for o in dev.offloads if o in spoiling]
     if values["offloads"] == "off":
-        done = netdev.offloads_off(dev.name)
+        done = netdev.offloads_off(dev.name, spoiling)
         if done:
             plan.resources.callback(netdev.offloads_on, dev.name, done)
             plan.details["offloads_turned_off"] = done
             if dev.driver == "veth":
                 plan.warnings.append(
                     f"{dev.name}: offloads are off on this end of the veth pair; its other end "
-                    f"needs the same: {netdev.ethtool_command('PEER')}"
+                    f"needs the same: {netdev.ethtool_command('PEER', spoiling)}"
                 )
-    elif dev.offloads:
+    elif on:
+        tags = " or lose their VLAN tags" if {"txvlan", "rxvlan"} & {*on} else ""
         plan.warnings.append(
-            f"{dev.name}: offloads are on ({', '.join(dev.offloads)}): frames may carry wrong "
-            f"checksums or be joined, and TCP fails; mend: "
-            f"{netdev.ethtool_command(dev.name, dev.offloads)}{dev.peer_hint}, or offloads=off"
+            f"{dev.name}: offloads are on ({', '.join(on)}): frames may carry wrong checksums, be "
+            f"joined{tags}, and TCP fails; mend: "
+            f"{netdev.ethtool_command(dev.name, on)}{dev.peer_hint}, or offloads=off"
         )
+
+
+def keep_promiscuous(plan: PortPlan, dev: netdev.Netdev) -> None:
+    """Puts the flag back when the port has gone: the driver sets or clears it, and leaves it."""
+    plan.resources.callback(quietly, netdev.set_promiscuous, dev.name, dev.promiscuous)
 
 
 class Tap(PortKind):
@@ -193,7 +202,8 @@ class AfPacket(PortKind):
                 f"af_packet: framecnt={values['framecnt']} must be a multiple of {per_block} "
                 f"(slots of a block)"
             )
-        check_offloads(plan, dev, values)
+        check_offloads(plan, dev, values, netdev.SPOILING)
+        keep_promiscuous(plan, dev)
         plan.devargs = {
             "iface": dev.name,
             "framesz": str(framesz),
@@ -241,7 +251,7 @@ class AfXdp(PortKind):
             need_capability("af_xdp", bit, name)
         dev = netdev.get(values["iface"])
         check_up("af_xdp", dev)
-        have = len(list((netdev.SYS_NET / dev.name / "queues").glob("rx-*")))
+        have = netdev.rx_queues(dev.name)
         if values["start_queue"] + values["queues"] > have:
             raise ConfigError(
                 f"af_xdp: {dev.name} has {have} rx queue(s); queues={values['queues']} from "
@@ -256,7 +266,8 @@ class AfXdp(PortKind):
             lock.bind(f"\0veridnet-af_xdp-{socket.if_nametoindex(dev.name)}")
         except OSError:
             raise PortError(f"af_xdp: another port or process uses {dev.name}") from None
-        check_offloads(plan, dev, values)
+        check_offloads(plan, dev, values, netdev.SPOILING_XDP)
+        keep_promiscuous(plan, dev)
         plan.devargs = self.devargs(
             values, "iface", "start_queue", "force_copy", "busy_budget", "xdp_prog"
         )
