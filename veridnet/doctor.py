@@ -197,7 +197,11 @@ def check_memory() -> Iterator[Check]:
         setting[1] if setting else "no support",
         "" if thp_enabled() else f"echo madvise | sudo tee {THP_ENABLED}",
     )  # fmt: skip
-    yield Check("packet memory", OK if kind != "4k" else FALLBACK, f"{MEMORY_NAMES[kind]} ({why})")
+    found = f"{MEMORY_NAMES[kind]} ({why})"
+    if kind == "hugepages":
+        rest = MEMORY_NAMES["thp" if thp_enabled() else "4k"]
+        found += f"; pools for which they do not suffice: {rest}"
+    yield Check("packet memory", OK if kind != "4k" else FALLBACK, found)
 
 
 def memory_choice() -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import errno
 import itertools
@@ -402,6 +403,7 @@ class Runtime:
         self._lifecycle = threading.RLock()  # ports do not come while all are going
         self._closing = False
         self._shared: dict[int, list[SharedPool]] = {}
+        self._hugepages_only = False  # a port's device, or its peer, reads the buffers themselves
         self._final: Totals | None = None
         global _current
         with _lock:
@@ -426,21 +428,29 @@ class Runtime:
         return self._eal.memory
 
     def memory_report(self) -> dict[str, Any]:
-        """The memory kind, why it was chosen, and how much of it is on huge pages (bytes)."""
-        report: dict[str, Any] = {
-            "kind": self.memory,
-            "name": MEMORY_NAMES[self.memory],
-            "why": self._eal.why,
-        }
-        if self._eal.heap is not None:
+        """The memory kind, why it was chosen, and how much of it is on huge pages (bytes).
+
+        Where hugepages did not suffice for every pool, ``name`` and ``pools`` (memory kind ->
+        pools made) say what the others lie on, and the bytes are those of the others.
+        """
+        name, why = MEMORY_NAMES[self.memory], self._eal.why
+        pools = dict(collections.Counter(p.memory for p in self.pools))
+        for other in pools.keys() - {self.memory}:
+            name += f" and, for {pools[other]} of {len(self.pools)} pools, {MEMORY_NAMES[other]}"
+            why += ", and too few for every pool"
+        report: dict[str, Any] = {"kind": self.memory, "name": name, "why": why, "pools": pools}
+        # The heap outlives a runtime: it may be there, and not be this one's.
+        if self._eal.heap is not None and pools.keys() != {"hugepages"}:
             report["heap_bytes"] = self._eal.heap.total_bytes
             report["huge_bytes"] = self._eal.heap.huge_bytes
         return report
 
     def reserve(self, size: int) -> int:
         """Makes room for `size` bytes; returns the socket id to allocate them on (-1: any)."""
-        if self.memory != "thp":
-            return -1
+        return self._external(size) if self.memory == "thp" else -1
+
+    def _external(self, size: int) -> int:
+        """Makes room on the external heap; returns its socket id."""
         if self._eal.heap is None:
             self._eal.heap = Heap("veridnet")
         if self._eal.heap.free_bytes < size:
@@ -450,38 +460,60 @@ class Runtime:
     def add_pool(self, mbufs: int, data_room: int = 2048, name: str = "") -> Mempool:
         """A new pool of `mbufs` buffers for frames of up to `data_room` bytes each.
 
-        It is closed with the runtime. PoolError where there is no memory for it.
+        It is closed with the runtime. PoolError where there is no memory for it. With memory
+        "auto", a pool for which the free hugepages do not suffice is made on transparent huge
+        pages, as if there were none, unless a port needs hugepages (a NIC, memif's zero_copy).
         """
         self._check()
+        name = name or f"vn_pool{next(_serial)}"
+        try:
+            pool = self._make_pool(name, mbufs, data_room, self.memory)
+        except PoolError as first:
+            if not self._may_leave_hugepages:
+                raise
+            try:
+                pool = self._make_pool(name, mbufs, data_room, "thp" if thp_enabled() else "4k")
+            except PoolError:
+                raise first from None
+        self.pools.append(pool)
+        return pool
+
+    @property
+    def _may_leave_hugepages(self) -> bool:
+        """May a pool lie elsewhere, where hugepages do not suffice?"""
+        return (
+            self.memory == "hugepages" and self.config.memory == "auto" and not self._hugepages_only
+        )
+
+    def _make_pool(self, name: str, mbufs: int, data_room: int, memory: str) -> Mempool:
         size = pool_bytes(mbufs, data_room)
-        if self.memory != "hugepages" and size > (free := memory_available()):
+        if memory != "hugepages" and size > (free := memory_available()):
             # Asking the kernel for it would end in its OOM killer, not in an error.
             raise PoolError(
                 f"a pool of {mbufs} mbufs needs {size // MIB:,} MiB, {free // MIB:,} are available",
                 hint="fewer mbufs (mbufs=8191)",
             )
         try:
-            pool = Mempool(
-                name or f"vn_pool{next(_serial)}",
+            external = memory == "thp" or memory != self.memory
+            return Mempool(
+                name,
                 mbufs,
                 data_room=data_room,
-                socket=self.reserve(size),
+                socket=self._external(size) if external else -1,
                 cache=512,
-                memory=self.memory,
+                memory=memory,
             )
         except PoolError as e:
             raise PoolError(
-                f"{e.what} ({size // MIB} MiB of {MEMORY_NAMES[self.memory]})",
+                f"{e.what} ({size // MIB} MiB of {MEMORY_NAMES[memory]})",
                 e.errno or 0,
                 hint="fewer mbufs (mbufs=8191)"
                 + (
                     f", or: echo {size // HUGE_PAGE * 2 + 64} | sudo tee /proc/sys/vm/nr_hugepages"
-                    if self.memory == "hugepages"
+                    if memory == "hugepages"
                     else ""
                 ),
             ) from None
-        self.pools.append(pool)
-        return pool
 
     def _shared_pool(self, need: int, data_room: int) -> SharedPool:
         """A shared pool whose buffers are that large, with `need` more mbufs to spare."""
@@ -578,14 +610,23 @@ class Runtime:
                 raise ConfigError(f"{spec}: another port reads or writes the same file")
             read |= set(plan.inputs)
             written |= set(plan.outputs)
-            if plan.needs_hugepages and self.memory != "hugepages":
+            elsewhere = next(
+                (p.memory for p in self.pools if p.memory != "hugepages" and not p.closed), None
+            )
+            if elsewhere and (
+                plan.needs_hugepages or (plan.hugepages_if_any and self.memory == "hugepages")
+            ):
                 raise PortError(
-                    f"{spec.kind}: needs hugepages, and the pools are on "
-                    f"{MEMORY_NAMES[self.memory]}",
+                    f"{spec.kind}: needs hugepages, and "
+                    f"{'the' if self.memory == elsewhere else 'some'} pools are on "
+                    f"{MEMORY_NAMES[elsewhere]}",
                     hint="echo 256 | sudo tee /proc/sys/vm/nr_hugepages, then start again",
                 )
         if read & written:
             raise ConfigError("another port reads or writes the same file")
+        self._hugepages_only = any(
+            p.needs_hugepages or p.hugepages_if_any for p in (*open_ports, *plans)
+        )
 
     def add_vdev(self, text: str) -> Port:
         """A port by DPDK's own words, as after ``--vdev``: "net_null0,size=64"."""
@@ -717,17 +758,28 @@ class Runtime:
                 f"{workers} worker lcores are asked for, there are {len(self._eal.cpus)}",
                 hint="lcores= names the CPUs of the workers",
             )
-        self.reserve(options.get("stations", 8192) * 256 + 2 * MIB)
         placement.keep_interrupts_off(self._eal.cpus[:workers])
-        forwarder = Forwarder(
-            ports,
-            list(range(1, workers + 1)),
-            receive=[p.receives for p in ports],
-            copy_pool=max((p.pool for p in ports), key=lambda p: p.data_room)
-            if options.get("destinations") is not None
-            else self.pool,
-            **options,
-        )
+        bridging = options.get("destinations") is None
+        room = options.get("stations", 8192) * 256 + 2 * MIB if bridging else 0
+
+        def make(socket: int) -> Forwarder:
+            return Forwarder(
+                ports,
+                list(range(1, workers + 1)),
+                receive=[p.receives for p in ports],
+                copy_pool=self.pool
+                if bridging
+                else max((p.pool for p in ports), key=lambda p: p.data_room),
+                socket=socket,
+                **options,
+            )
+
+        try:
+            forwarder = make(self.reserve(room))
+        except PoolError:
+            if self.memory != "hugepages" or self.config.memory != "auto":
+                raise
+            forwarder = make(self._external(room))  # no device ever reads a bridge's table
         self.forwarders.append(forwarder)
         return forwarder
 

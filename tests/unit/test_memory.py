@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from veridnet.runtime import thp_enabled
+from veridnet.runtime import HUGE_PAGE, MIB, pool_bytes, thp_enabled
 
 NR_HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 PAGES = 128
@@ -65,6 +66,147 @@ def hugepages() -> Iterator[None]:
         yield
     finally:
         NR_HUGEPAGES.write_text(str(before))
+
+
+@pytest.fixture
+def few_hugepages() -> Iterator[None]:
+    """Free hugepages for the default pool and few more. Other processes may take some."""
+    if os.geteuid() != 0 or not os.access(NR_HUGEPAGES, os.W_OK):
+        pytest.skip("no right to reserve hugepages")
+    before = int(NR_HUGEPAGES.read_text())
+    if before:
+        pytest.skip("there are hugepages already")
+    pages = -(-(pool_bytes(16383, 2048) + 32 * MIB) // HUGE_PAGE) + 16
+    try:
+        end = time.monotonic() + 5
+        while NR_HUGEPAGES.write_text(str(pages)) and free_hugepages() < pages:
+            if time.monotonic() > end:  # those of a process that has just ended come back late
+                pytest.skip("the kernel has no room for hugepages")
+            time.sleep(0.2)
+        yield
+    finally:
+        NR_HUGEPAGES.write_text(str(before))
+
+
+def worked(done: subprocess.CompletedProcess[str]) -> None:
+    """Skips where another process took the hugepages between the fixture and the run."""
+    if done.returncode == 3:
+        pytest.skip("the hugepages were gone again")
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+def test_few_hugepages(run_python, few_hugepages) -> None:
+    """What does not fit is on transparent huge pages; the report says which, and packets pass."""
+    done = run_python(
+        """
+        import sys
+        import veridnet as vn
+        with vn.Runtime() as rt:
+            if rt.memory != "hugepages":
+                sys.exit(3)
+            null = rt.add_port("null", size=9000)
+            ring = rt.add_port("ring")
+            burst = vn.Burst(64)
+            assert null.rx(burst) == 64 and ring.tx(burst) == 64 and ring.rx(burst) == 64
+            burst.clear()
+            big = rt.add_pool(32767)
+            vn.Burst.from_bytes([bytes(3000)] * 50, big).clear()
+            assert big.memory != "hugepages"
+            report = rt.memory_report()
+            assert report["kind"] == "hugepages" and report["heap_bytes"] >= 32767 * 2048, report
+            assert sum(report["pools"].values()) == len(rt.pools) == 3, report
+            assert set(report["pools"]) - {"hugepages"}, report
+            assert report["name"].startswith("hugepages (2 MiB) and, for "), report
+            try:
+                rt.add_port("memif", role="client", socket="m.sock", zero_copy=True)
+            except vn.PortError as e:
+                assert "needs hugepages, and some pools are on" in str(e), e
+            else:
+                raise AssertionError("zero_copy with a pool that cannot be shared?")
+            forwarder = rt.forwarder([null, ring], stations=1 << 18)  # no room for its table
+            forwarder.start()
+            forwarder.stop()
+        assert rt.balance().balanced and rt.mbufs_in_use() == 0 and not rt.problems
+        """,
+        check=False,
+    )
+    worked(done)
+
+
+@pytest.mark.parametrize("how", ["strict", "a port that may share its buffers"])
+def test_few_hugepages_and_nothing_else_will_do(run_python, few_hugepages, how: str) -> None:
+    done = run_python(
+        """
+        import sys
+        import veridnet as vn
+        try:
+            rt = vn.Runtime(memory="hugepages" if sys.argv[1] == "strict" else "auto")
+        except vn.EalError:
+            sys.exit(3)
+        with rt:
+            if rt.memory != "hugepages":
+                sys.exit(3)
+            if sys.argv[1] != "strict":
+                rt.add_port("vdev", device="net_null7")
+            try:
+                rt.add_pool(32767)
+            except vn.PoolError as e:
+                assert "of hugepages" in str(e) and "nr_hugepages" in e.hint, e
+            else:
+                raise AssertionError(rt.memory_report())
+        """,
+        how,
+        check=False,
+    )
+    worked(done)
+
+
+def test_af_xdp_with_few_hugepages(run_python, few_hugepages) -> None:
+    """Its own pool, of which its umem is made, does not fit: frames pass all the same."""
+    name = f"vn{os.getpid() % 100000}x"
+    made = subprocess.run(["ip", "link", "add", f"{name}0", "type", "veth", "peer", "name",
+                           f"{name}1"], capture_output=True)  # fmt: skip
+    if made.returncode:
+        pytest.skip("no veth pair can be made here")
+    try:
+        for end in "01":
+            subprocess.run(["ip", "link", "set", name + end, "up"], check=True)
+        done = run_python(
+            r"""
+            import socket, sys, time
+            import veridnet as vn
+            with vn.Runtime() as rt:
+                if rt.memory != "hugepages":
+                    sys.exit(3)
+                while rt.add_pool(16383).memory == "hugepages":
+                    pass
+                port = rt.add_port("af_xdp", iface=sys.argv[1] + "0")
+                assert port.pool.memory != "hugepages"
+                raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
+                raw.bind((sys.argv[1] + "1", 0x88B5))
+                raw.settimeout(5)
+                frames = {b"\2" * 12 + b"\x88\xb5" + b"%06d" % i * 200 for i in range(300)}
+                burst, got, end = vn.Burst(64), set(), time.monotonic() + 10
+                for frame in frames:
+                    raw.send(frame)
+                while not frames <= got and time.monotonic() < end:
+                    port.rx(burst)
+                    got |= {burst.to_bytes(i) for i in range(len(burst))}
+                    burst.clear()
+                assert frames <= got, len(frames & got)
+                back = set()
+                for frame in frames:
+                    assert port.tx(vn.Burst.from_bytes([frame], port.pool)) == 1
+                    back.add(raw.recv(2000))
+                assert back == frames
+            assert rt.balance().balanced and not rt.problems
+            """,
+            name,
+            check=False,
+        )
+        worked(done)
+    finally:
+        subprocess.run(["ip", "link", "del", f"{name}0"], check=False)
 
 
 def test_4k(run_python) -> None:

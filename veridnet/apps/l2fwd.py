@@ -12,7 +12,7 @@ from typing import Any
 from veridnet._native import eal
 from veridnet._native.worker import MAX_BURST
 from veridnet.errors import ConfigError, VeridnetError
-from veridnet.runtime import MEMORY_NAMES, Port, Runtime
+from veridnet.runtime import Port, Runtime
 
 __all__ = ["L2fwd", "L2fwdOptions", "Result", "parse_portmap"]
 
@@ -320,8 +320,8 @@ class L2fwd:
                     {"cpu": cpu, "passes": total, "busy_passes": busy}
                     for cpu, (total, busy) in zip(self.runtime.worker_cpus, passes, strict=False)
                 ],
-                "memory": self.runtime.memory_report(),
-                "memory_name": MEMORY_NAMES[self.runtime.memory],
+                "memory": (memory := self.runtime.memory_report()),
+                "memory_name": memory["name"],
                 "dpdk": eal.version(),
                 "warnings": self.warnings + [w for p in self.ports for w in p.warnings],
                 "problems": list(self.runtime.problems),

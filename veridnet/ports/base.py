@@ -124,6 +124,7 @@ class PortPlan:
     records: int | None = None  # of the trace that it reads
     cut: NDArray[np.uint64] | None = None
     needs_hugepages: bool = False
+    hugepages_if_any: bool = False  # others may use its buffers, and count on them if there are
     policy: str = "retry"
     retry_us: int | None = None
     details: dict[str, Any] = field(default_factory=dict)  # for the summary

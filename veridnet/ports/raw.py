@@ -79,4 +79,5 @@ class Vdev(PortKind):
         plan.device = device
         if values["devargs"]:
             plan.raw_args = values["devargs"]
+        plan.hugepages_if_any = True  # virtio-user and vhost share them by file descriptor
         plan.scatter = True

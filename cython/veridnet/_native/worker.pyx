@@ -42,6 +42,8 @@ cdef class Forwarder:
         For each port: is it received from?
     copy_pool
         Where copies (floods, shared packets to be written) come from.
+    socket
+        Where a bridge's table is allocated: a socket id, or -1 for any.
     """
 
     cdef list ports
@@ -56,7 +58,7 @@ cdef class Forwarder:
 
     def __cinit__(self, list ports, list lcores, *, list destinations=None, list macs=None,
                   list receive, Mempool copy_pool not None, int burst=32, int64_t count=-1,
-                  str policy="retry", int stations=8192, double age_s=300.0):
+                  str policy="retry", int stations=8192, double age_s=300.0, int socket=-1):
         global _serial
         cdef NativePort port, out
         cdef vn.vn_worker *w
@@ -109,7 +111,7 @@ cdef class Forwarder:
             _serial += 1
             eal.rte_errno = 0
             self.shared.bridge = vn.vn_bridge_create(f"vn_bridge{_serial}".encode(), stations,
-                                                     age_s, copy_pool.socket)
+                                                     age_s, socket)
             check_ptr(self.shared.bridge, f"no memory for a bridge of {stations} stations",
                       PoolError)
         # Queue q of port i goes to worker (i + q) mod n: queues of one port to different
