@@ -283,6 +283,22 @@ class Port(NativePort):
         """Does it read a trace that ends?"""
         return self.plan.records is not None
 
+    def reconnect(self) -> bool:
+        """Connects to the peer again if the connection is lost and the peer is there.
+
+        Returns whether it did; the link may come up a moment later. Only a memif client connects,
+        and not by itself: `veridnet l2fwd` calls this once a second. A forwarder that runs on the
+        port goes on.
+        """
+        there = self.plan.peer_is_there
+        if there is None or not self.disconnected or not there():
+            return False
+        try:
+            self.restart()
+        except PortError:  # it went again meanwhile
+            return False
+        return True
+
     def bursts(self, size: int = 256, queue: int = 0) -> Iterator[Burst]:
         """Receives until the port is exhausted: one Burst object, filled anew each time.
 
@@ -718,6 +734,8 @@ class Runtime:
             policy=plan.policy,
             retry_s=None if plan.retry_us is None else plan.retry_us / 1e6,
         )
+        if plan.guarded:
+            port.guard()
         if plan.records is not None:
             port.set_trace(plan.records, plan.cut)
         port.start()

@@ -40,12 +40,14 @@ cdef extern from "vn_port.h" nogil:
         VN_TXF_DIRECT
         VN_TXF_SHARED
         VN_TXF_VLAN4
+        VN_TXF_GUARDED
     enum:
         VN_FOREIGN
     struct vn_rxq:
         uint16_t port_id
         uint16_t queue_id
         uint16_t finite
+        uint16_t guarded
         uint16_t exhausted
         uint64_t records
         uint64_t failed
@@ -68,6 +70,7 @@ cdef extern from "vn_port.h" nogil:
         uint64_t odd
         uint32_t max_len
     uint16_t vn_rx(vn_rxq *q, rte_mbuf **pkts, uint16_t n)
+    uint16_t vn_rx_burst(vn_rxq *q, rte_mbuf **pkts, uint16_t n)
     void vn_rx_bytes(vn_rxq *q, uint64_t n)
     vn_sizes vn_sizes_of(rte_mbuf **pkts, uint16_t n)
     uint16_t vn_tx_sized(vn_txq *q, rte_mbuf **pkts, uint16_t n, vn_sizes s, vn_tx_policy policy)
@@ -127,6 +130,12 @@ cdef extern from "vn_memory.h" nogil:
     void vn_thp_unmap(void *va, size_t bytes)
     size_t vn_thp_huge_bytes(const void *va, size_t bytes)
     int vn_hugepages_probe(size_t pages, size_t page_bytes)
+
+cdef extern from "vn_guard.h" nogil:
+    int vn_guard_install()
+    int vn_guard_start(uint16_t port)
+    int vn_guard_stop(uint16_t port)
+    int vn_guard_channel(uint16_t port)
 
 cdef extern from "vn_log.h" nogil:
     int vn_log_open(int fd)

@@ -128,7 +128,7 @@ vn_tx_some(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n)
 	/* Lengths must be read before the PMD owns the mbufs. */
 	for (uint16_t i = 0; i < n; i++)
 		bytes += pkts[i]->pkt_len;
-	sent = rte_eth_tx_burst(q->port_id, q->queue_id, pkts, n);
+	sent = vn_tx_burst(q, pkts, n);
 	for (uint16_t i = sent; i < n; i++)
 		bytes -= pkts[i]->pkt_len;
 	q->count.tx_packets += sent;

@@ -17,6 +17,7 @@
 #include <rte_spinlock.h>
 
 #include "vn_account.h"
+#include "vn_guard.h"
 
 /* What to do with packets that the port did not take. */
 enum vn_tx_policy {
@@ -30,12 +31,14 @@ enum vn_tx_flags {
 	VN_TXF_DIRECT = 1 << 1,	 /* the PMD reads one direct segment only: linearize the rest */
 	VN_TXF_SHARED = 1 << 2,	 /* several lcores send on this queue: take the lock */
 	VN_TXF_VLAN4 = 1 << 3,	 /* a frame tagged 0x8100 may be 4 bytes longer than max_len */
+	VN_TXF_GUARDED = 1 << 4, /* bursts go through vn_guard_tx() */
 };
 
 struct vn_rxq {
 	uint16_t port_id;
 	uint16_t queue_id;
 	uint16_t finite;	     /* reads a trace that ends */
+	uint16_t guarded;	     /* bursts go through vn_guard_rx() */
 	volatile uint16_t exhausted; /* ... and has ended */
 	uint16_t zero_polls;	     /* rx calls without a packet, in a row (finite ports) */
 	uint64_t records;	     /* records of the trace */
@@ -65,11 +68,28 @@ VN_EXPORT void vn_rx_short(struct vn_rxq *q, uint16_t got);
 /* Drops the records that the capture holds in part. Returns the packets left. */
 VN_EXPORT uint16_t vn_rx_drop_cut(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n);
 
+/* The burst calls themselves: nothing is counted. */
+static inline uint16_t
+vn_rx_burst(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n)
+{
+	if (unlikely(q->guarded))
+		return vn_guard_rx(q->port_id, q->queue_id, pkts, n);
+	return rte_eth_rx_burst(q->port_id, q->queue_id, pkts, n);
+}
+
+static inline uint16_t
+vn_tx_burst(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n)
+{
+	if (unlikely(q->flags & VN_TXF_GUARDED))
+		return vn_guard_tx(q->port_id, q->queue_id, pkts, n);
+	return rte_eth_tx_burst(q->port_id, q->queue_id, pkts, n);
+}
+
 /* Receives up to n packets into pkts. The caller owns what it gets. */
 static inline uint16_t
 vn_rx(struct vn_rxq *q, struct rte_mbuf **pkts, uint16_t n)
 {
-	uint16_t got = rte_eth_rx_burst(q->port_id, q->queue_id, pkts, n);
+	uint16_t got = vn_rx_burst(q, pkts, n);
 
 	if (got == 0) {
 		if (unlikely(q->finite))
@@ -147,9 +167,10 @@ vn_tx_sized(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n, struct vn_size
 {
 	uint16_t sent;
 
-	if (unlikely((q->flags & ~VN_TXF_VLAN4) || s.max_len > q->max_len || s.odd))
+	if (unlikely((q->flags & ~(VN_TXF_VLAN4 | VN_TXF_GUARDED)) || s.max_len > q->max_len ||
+		     s.odd))
 		return vn_tx_slow(q, pkts, n, s, policy);
-	sent = rte_eth_tx_burst(q->port_id, q->queue_id, pkts, n);
+	sent = vn_tx_burst(q, pkts, n);
 	if (likely(sent == n)) {
 		q->stuck = 0;
 		q->count.tx_packets += n;

@@ -16,6 +16,9 @@ from veridnet.runtime import Port, Runtime
 
 __all__ = ["L2fwd", "L2fwdOptions", "Result", "parse_portmap"]
 
+#: Seconds between looks at ports that have lost their peer.
+RECONNECT_S = 1.0
+
 #: What a profile's [l2fwd] table may hold, and of what type.
 PROFILE_KEYS: dict[str, type] = {
     "learn": bool,
@@ -245,6 +248,7 @@ class L2fwd:
         try:
             seen, seen_at = -1, self.started_at
             next_tick = self.started_at + stats_period
+            next_look = self.started_at + RECONNECT_S
             while not stop.is_set():
                 # What the loops did before this look at the counters is what the look shows.
                 ended = self.traces_ended() or self.forwarder.finished
@@ -264,6 +268,10 @@ class L2fwd:
                 if duration is not None and now - self.started_at >= duration:
                     reason = "duration over"
                     break
+                if now >= next_look:
+                    for port in self.ports:
+                        port.reconnect()
+                    next_look = now + RECONNECT_S
                 if tick is not None and now >= next_tick:
                     tick(self)
                     next_tick = max(next_tick + stats_period, now)

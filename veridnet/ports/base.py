@@ -120,6 +120,8 @@ class PortPlan:
     rx_only: bool = False
     tx_only: bool = False
     direct: bool = False
+    guarded: bool = False  # bursts must not meet the driver's interrupt callbacks
+    peer_is_there: Callable[[], bool] | None = None  # of a port that connects when it is started
     linger_s: float = 0.0  # a peer may still read what was sent: wait before closing
     records: int | None = None  # of the trace that it reads
     cut: NDArray[np.uint64] | None = None

@@ -63,9 +63,15 @@ class Memif(PortKind):
         plan.rx_desc = plan.tx_desc = 1 << values["rsize"]
         plan.max_frame = 65535
         plan.details["socket"] = path
+        plan.guarded = True
+        if values["role"] == "client":
+            plan.peer_is_there = lambda: is_served(path, values["abstract"])
         # Closing takes the shared memory away, with what the peer has not read yet.
         plan.linger_s = 0.1
 
+
+#: Flag in /proc/net/unix of a socket that listens (__SO_ACCEPTCON).
+LISTENS = 0x10000
 
 #: Sockets that this process serves, or has served: net_memif leaves the listener open.
 _served: set[str] = set()
@@ -78,17 +84,32 @@ def remove_dead_socket(path: str) -> None:
             raise PortError(f"memif: socket={path} is there, and no socket")
     except FileNotFoundError:
         return
-    # A stream socket on purpose: a live server's is of another type (EPROTOTYPE), so that it never
-    # sees us. One that accepts a peer and loses it at once can panic in its error path (22.11).
+    error = knock(path)
+    if error == errno.ECONNREFUSED:
+        os.unlink(path)
+    elif error == errno.EPROTOTYPE:
+        if path not in _served:  # several ports of one process share a socket
+            raise PortError(f"memif: socket={path}: another process serves it")
+    elif error:
+        raise PortError(f"memif: socket={path}: {os.strerror(error)}", error)
+
+
+def knock(path: str) -> int:
+    """The error of connecting to a socket file: EPROTOTYPE if a memif server lives there.
+
+    With a stream socket on purpose: the server's is of another type, so that it never sees us.
+    One that accepts a peer and loses it at once can panic in its error path (22.11, 24.11).
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
         s.settimeout(0.5)
-        try:
-            s.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except OSError as e:
-            if e.errno == errno.EPROTOTYPE and path in _served:
-                return  # several ports of one process share a socket
-            if e.errno == errno.EPROTOTYPE:
-                raise PortError(f"memif: socket={path}: another process serves it") from None
-            raise PortError(f"memif: socket={path}: {e.strerror or e}", e.errno or 0) from None
+        return s.connect_ex(path)
+
+
+def is_served(path: str, abstract: bool) -> bool:
+    """Does a process listen on the control socket?"""
+    if not abstract:
+        return knock(path) == errno.EPROTOTYPE
+    # Sockets without a file are told apart by type as well: no other finds the server's.
+    with open("/proc/net/unix", errors="surrogateescape") as f:
+        rows = [line.rstrip("\n").split(None, 7) for line in f][1:]
+    return any(r[7:] == [f"@{path}"] and int(r[3], 16) & LISTENS for r in rows)

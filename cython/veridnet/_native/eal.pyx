@@ -66,6 +66,7 @@ def init(list args) -> None:
     for i, arg in enumerate(args):
         argv[i] = strdup(arg.encode())
     vn.vn_started = 1
+    vn.vn_guard_install()
     # EAL prints its fatal errors, and its usage, past its own log; they stand in the log as well.
     saved = {}
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

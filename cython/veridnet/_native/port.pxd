@@ -19,5 +19,8 @@ cdef class NativePort:
     cdef readonly uint16_t n_tx_queues
     cdef vn_tx_policy default_policy
     cdef dict stats_at_close
+    cdef bint guarded                # bursts never meet interrupt callbacks: vn_guard.h
     cdef int check(self) except -1
     cdef int check_started(self) except -1
+    cdef int start_device(self)
+    cdef int stop_device(self)

@@ -75,6 +75,12 @@ cdef class NativePort:
             raise StateError("another thread is sending on this port")
         return 0
 
+    cdef int start_device(self):
+        return (vn.vn_guard_start if self.guarded else eth.rte_eth_dev_start)(self.port_id)
+
+    cdef int stop_device(self):
+        return (vn.vn_guard_stop if self.guarded else eth.rte_eth_dev_stop)(self.port_id)
+
     # -- control path -------------------------------------------------------------------------
 
     def info(self) -> dict:
@@ -203,7 +209,7 @@ cdef class NativePort:
         self.check()
         if self.state != STARTED:
             eal.rte_errno = 0
-            check_rc(eth.rte_eth_dev_start(self.port_id), f"{self.device}: cannot be started",
+            check_rc(self.start_device(), f"{self.device}: cannot be started",
                      PortError)
             self.state = STARTED
 
@@ -213,9 +219,43 @@ cdef class NativePort:
         if self.users:
             raise StateError("the port is run by a forwarder; stop that first")
         if self.state == STARTED:
-            check_rc(eth.rte_eth_dev_stop(self.port_id), f"{self.device}: cannot be stopped",
+            check_rc(self.stop_device(), f"{self.device}: cannot be stopped",
                      PortError)
             self.state = STOPPED
+
+    def guard(self) -> None:
+        """From now on, bursts never meet the driver's interrupt callbacks (net_memif's)."""
+        cdef int q
+        self.check()
+        if self.state == STARTED:
+            raise StateError("the port is already started")
+        for q in range(self.n_rx_queues):
+            self.rxqs[q].guarded = 1
+        for q in range(self.n_tx_queues):
+            self.txqs[q].flags |= vn.VN_TXF_GUARDED
+        self.guarded = True
+
+    @property
+    def disconnected(self) -> bool:
+        """Has a guarded port lost the connection that starting it made?
+
+        Not while the peer has yet to answer.
+        """
+        self.check()
+        return self.guarded and self.state == STARTED and not vn.vn_guard_channel(self.port_id)
+
+    def restart(self) -> None:
+        """Stops and starts a guarded port; a forwarder that runs on it goes on.
+
+        Until it is started again it receives nothing and takes nothing: after a PortError, until
+        the next restart().
+        """
+        self.check()
+        if not self.guarded or self.state != STARTED:
+            raise StateError("the port is not started, or cannot be restarted in motion")
+        check_rc(self.stop_device(), f"{self.device}: cannot be stopped", PortError)
+        eal.rte_errno = 0
+        check_rc(self.start_device(), f"{self.device}: cannot be started", PortError)
 
     def drain(self, int limit=1 << 20) -> int:
         """Receives and frees what waits in the device, uncounted; returns how many packets."""
@@ -225,7 +265,7 @@ cdef class NativePort:
         self.check_started()
         for q in range(self.n_rx_queues):
             while total < limit:
-                n = eth.rte_eth_rx_burst(self.port_id, q, pkts, min(64, limit - total))
+                n = vn.vn_rx_burst(&self.rxqs[q], pkts, min(64, limit - total))
                 if n == 0:
                     break
                 rte_pktmbuf_free_bulk(pkts, n)
@@ -271,18 +311,18 @@ cdef class NativePort:
         # No Python from here on: no other thread runs.
         self.stats_at_close = stats
         self.state = CLOSED
-        if drain and self.was == STOPPED and eth.rte_eth_dev_start(self.port_id) == 0:
+        if drain and self.was == STOPPED and self.start_device() == 0:
             self.was = STARTED
         if drain and self.was == STARTED:
             for q in range(self.n_rx_queues):
                 while total < 1 << 20:
-                    n = eth.rte_eth_rx_burst(self.port_id, q, pkts, 64)
+                    n = vn.vn_rx_burst(&self.rxqs[q], pkts, 64)
                     if n == 0:
                         break
                     rte_pktmbuf_free_bulk(pkts, n)
                     total += n
         if self.was == STARTED:
-            eth.rte_eth_dev_stop(self.port_id)
+            self.stop_device()
         # A device that was never configured has nothing to close; hotplug_remove ends it.
         if self.rxqs != NULL:
             eth.rte_eth_dev_close(self.port_id)
