@@ -77,6 +77,7 @@ class Vdev(PortKind):
         if not device.startswith(("net_", "eth_", "virtio_user")):
             raise ConfigError(f"{device!r} is no network device: its name begins with net_")
         plan.device = device
+        plan.guarded = device.startswith("net_memif")
         if values["devargs"]:
             plan.raw_args = values["devargs"]
         plan.hugepages_if_any = True  # virtio-user and vhost share them by file descriptor

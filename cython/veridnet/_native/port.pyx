@@ -237,9 +237,9 @@ cdef class NativePort:
 
     @property
     def disconnected(self) -> bool:
-        """Has a guarded port lost the connection that starting it made?
+        """Has a guarded port no connection of those that starting it makes?
 
-        Not while the peer has yet to answer.
+        It has one while the peer is yet to answer. (A memif server's are made by its peers.)
         """
         self.check()
         return self.guarded and self.state == STARTED and not vn.vn_guard_channel(self.port_id)
