@@ -80,6 +80,11 @@ def pool_bytes(mbufs: int, data_room: int) -> int:
     return mbufs * (element + 16) + 4 * MIB
 
 
+def hugepages_needed(mbufs: int) -> int:
+    """Hugepages of 2 MiB for a pool of so many mbufs, and for what DPDK needs itself."""
+    return -(-(pool_bytes(mbufs, 2048) + 32 * MIB) // HUGE_PAGE)
+
+
 def memory_available() -> int:
     """Bytes that can still be had without swapping (MemAvailable)."""
     with contextlib.suppress(OSError), open("/proc/meminfo") as f:
@@ -99,7 +104,7 @@ def thp_enabled() -> bool:
 
 def choose_memory(config: RuntimeConfig) -> tuple[str, str]:
     """The memory kind for a config, by probing, and why. EAL must not have started."""
-    pages = -(-(pool_bytes(config.mbufs, 2048) + 32 * MIB) // HUGE_PAGE)
+    pages = hugepages_needed(config.mbufs)
     if config.memory in ("auto", "hugepages"):
         rc = hugepages_probe(pages, HUGE_PAGE)
         if rc == 0:
