@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -29,6 +30,9 @@ OFFLOADS_OFF = "tx off rx off sg off tso off gso off gro off txvlan off rxvlan o
 
 libc = ctypes.CDLL(None, use_errno=True)
 
+# Several runs may share a machine. A pid alone is not unique: chroots and containers count from 1.
+PREFIX = f"vn{os.getpid()}x{secrets.token_hex(2)}"
+
 
 def why_not() -> str:
     """Why namespaces cannot be made here; "" if they can."""
@@ -37,7 +41,7 @@ def why_not() -> str:
     for tool in ("ip", "ethtool", "ping"):
         if shutil.which(tool) is None:
             return f"needs {tool}"
-    name = f"vn{os.getpid()}probe"
+    name = f"{PREFIX}probe"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, timeout=10)
     if made.returncode:
         return f"network namespaces cannot be made: {made.stderr.strip()}"
@@ -45,7 +49,7 @@ def why_not() -> str:
     return ""
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Polls until the condition holds; AssertionError after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
@@ -81,12 +85,18 @@ class Raw:
                         raise
                     time.sleep(0.001)
 
-    def receive(self, quiet: float = 0.2, at_most: int = 1 << 20) -> list[bytes]:
-        """Frames that arrive until nothing has arrived for `quiet` seconds."""
+    def receive(self, quiet: float = 0.2, at_most: int = 1 << 20, at_least: int = 0) -> list[bytes]:
+        """Frames that arrive until nothing has arrived for `quiet` seconds.
+
+        For the first `at_least` frames it waits longer, 20 s in all: as long as a busy machine
+        needs. What is not to come can only be missed within `quiet`.
+        """
         frames: list[bytes] = []
-        self.socket.settimeout(quiet)
+        end = time.monotonic() + 20
         with contextlib.suppress(TimeoutError):
             while len(frames) < at_most:
+                left = end - time.monotonic() if len(frames) < at_least else 0
+                self.socket.settimeout(max(quiet, left))
                 frame, aux, _, source = self.socket.recvmsg(65536, 128)
                 if source[2] == socket.PACKET_OUTGOING:
                     continue
@@ -107,7 +117,7 @@ class Namespace:
 
     def __init__(self, lab: Lab, label: str) -> None:
         self.lab = lab
-        self.name = f"vn{os.getpid()}{label}"
+        self.name = f"{PREFIX}{label}"
         ip("netns", "add", self.name)
         self.ip("link", "set", "lo", "up")
 
@@ -146,10 +156,10 @@ class Namespace:
         assert done.returncode == 0, done.stderr
 
     def ping(self, address: str, *options: str, count: int = 3) -> bool:
-        """Do so many echoes come back within 5 s?"""
+        """Do so many echoes come back within 20 s?"""
         # With -w it goes on until `count` answers came; with -W alone it would wait for the last
         # answer two round trips only, and take a busy machine's delay for a loss.
-        done = self.run("ping", "-n", "-c", str(count), "-i", "0.05", "-w", "5", *options, address)
+        done = self.run("ping", "-n", "-c", str(count), "-i", "0.05", "-w", "20", *options, address)
         return done.returncode == 0
 
     def no_ping(self, address: str, *options: str, count: int = 3) -> bool:

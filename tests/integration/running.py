@@ -82,7 +82,7 @@ def balanced(data: dict[str, Any]) -> None:
 
 
 def veridnet(
-    *args: str, cwd: Path, ns: Namespace | None = None, timeout: float = 30, **options: Any
+    *args: str, cwd: Path, ns: Namespace | None = None, timeout: float = 60, **options: Any
 ) -> Run:
     """Runs the command to its end."""
     before = ("ip", "netns", "exec", ns.name) if ns else ()
@@ -120,7 +120,7 @@ class Live:
     def stderr(self) -> str:
         return self.err.read_text()
 
-    def ready(self, seconds: float = 10) -> Live:
+    def ready(self, seconds: float = 40) -> Live:
         """Waits for its first table; AssertionError if it ends before."""
         end = time.monotonic() + seconds
         while "rx packets" not in self.stderr:
@@ -129,7 +129,7 @@ class Live:
             time.sleep(0.02)
         return self
 
-    def wait(self, seconds: float = 20) -> Run:
+    def wait(self, seconds: float = 40) -> Run:
         """Waits for its end; AssertionError, with what its threads do, if it does not come."""
         try:
             code = self.process.wait(seconds)
@@ -138,7 +138,7 @@ class Live:
             raise AssertionError(f"{text}\n{self.stderr[-1500:]}") from None
         return Run(code, self.out.read_text(), self.stderr)
 
-    def stop(self, number: int = signal.SIGINT, seconds: float = 10) -> Run:
+    def stop(self, number: int = signal.SIGINT, seconds: float = 15) -> Run:
         """Sends a signal, and waits for the end."""
         assert self.running, f"ended with {self.process.returncode}: {self.stderr}"
         self.process.send_signal(number)

@@ -223,7 +223,7 @@ def nobody(folder: Path, *args: str) -> Run:
     """`veridnet l2fwd` as the user nobody, without capabilities."""
     command = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
                "--inh-caps=-all", *COMMAND, "l2fwd", *args, "--json")  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
     return Run(done.returncode, done.stdout, done.stderr)
 
 

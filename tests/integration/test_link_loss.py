@@ -48,7 +48,7 @@ def handled(live: Live) -> int:
 def goes_on(live: Live) -> None:
     """More packets are handled than before."""
     before = handled(live)
-    wait_until(lambda: not live.running or handled(live) > before, "packets", 5)
+    wait_until(lambda: not live.running or handled(live) > before, "packets")
     assert live.running, f"ended with {live.process.returncode}: {live.stderr[-2000:]}"
 
 
@@ -62,7 +62,7 @@ def test_down_and_up_again(lab: Lab, kind: str) -> None:
     goes_on(live)
     # What is sent arrives again.
     listener = router.raw(device) if kind == "tap" else lab.ns("A").raw("vt0")
-    assert listener.receive(0.5, at_most=10)
+    assert listener.receive(at_most=10, at_least=10)
     ended(live.stop())
 
 
@@ -73,9 +73,7 @@ def test_deleted(lab: Lab, kind: str) -> None:
     router.ip("link", "del", device)
     goes_on(live)
     time.sleep(0.3)
-    started = time.monotonic()
     ended(live.stop())
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("kind", ["af_packet", "af_xdp"])
@@ -86,7 +84,7 @@ def test_the_other_end_is_down(lab: Lab, kind: str) -> None:
     goes_on(live)
     lab.ns("A").ip("link", "set", "vt0", "up")
     goes_on(live)
-    assert lab.ns("A").raw("vt0").receive(0.5, at_most=10)
+    assert lab.ns("A").raw("vt0").receive(at_most=10, at_least=10)
     ended(live.stop())
 
 
@@ -114,7 +112,7 @@ def test_receiving_from_an_interface_that_comes_and_goes(lab: Lab, kind: str) ->
         # New sockets: one that saw its interface go down reports that once, at any call.
         raws = [h.raw(f"vt{i}") for i, h in enumerate(hosts)]
         for a, b, dst, src in ((0, 1, B, A), (1, 0, A, B)):
-            arrives(raws[a], raws[b], dst, src, f"{a} {round_}")
+            arrives(raws[a], raws[b], dst, src, a, round_)
         ns.ip("link", "set", device, "down")
         raws[1].send(frame(A, B, "late"))
         time.sleep(0.2)
@@ -122,18 +120,20 @@ def test_receiving_from_an_interface_that_comes_and_goes(lab: Lab, kind: str) ->
     ended(live.stop())
 
 
-def arrives(sender: Raw, receiver: Raw, dst: str, src: str, text: str) -> None:
-    """Sends until it arrives, for at most 3 s: the kernel takes a while after an interface is up.
+def arrives(sender: Raw, receiver: Raw, dst: str, src: str, way: int, round_: int) -> None:
+    """Sends until it arrives, for at most 15 s: the kernel takes a while after an interface is up.
 
-    What came for an interface while it was down may be delivered late, or not at all.
+    What was sent that way before, or to an interface while it was down, may be delivered late, or
+    not at all.
     """
+    text = f"{way} {round_}"
     got: set[str] = set()
-    end = time.monotonic() + 3
+    end = time.monotonic() + 15
     while text not in got:
         assert time.monotonic() < end, f"{text!r} does not arrive, only {got}"
         sender.send(frame(dst, src, text))
         got |= set(texts(receiver.receive(0.15)))
-    assert got <= {text, "late"}
+    assert got <= {"late", *(f"{way} {i}" for i in range(round_ + 1))}
 
 
 def test_a_namespace_with_a_tap_is_deleted(lab: Lab) -> None:

@@ -47,33 +47,34 @@ def test_count_on_idle_ports(lab: Lab) -> None:
     ns = lab.ns("R")
     ns.quiet()
     live = Live(lab, "-p", "tap:iface=vt0", "-p", "tap:iface=vt1", "--count", "5", ns=ns)
-    time.sleep(1.5)
+    live.ready()
+    time.sleep(1)
     assert live.running, f"ended before anything came: {live.stderr}"
     raw = ns.raw("vt0")
     raw.send(*(frame(B, A, f"{i}") for i in range(9)))
-    result = live.wait(5).ok()
+    result = live.wait().ok()
     assert result["rx_packets"] == 5 and result["ended_by"] == "count reached"
 
 
 def test_duration(tmp_path: Path) -> None:
     result = l2fwd(*NULLS, "--duration", "0.5", cwd=tmp_path).ok()
-    assert 0.5 <= result["duration_s"] < 1.5 and result["ended_by"] == "duration over"
+    assert 0.5 <= result["duration_s"] < 4 and result["ended_by"] == "duration over"
 
 
 def test_until_idle(lab: Lab) -> None:
     """It goes on while packets come, and ends soon after the last."""
     ns = lab.ns("R")
     ns.quiet()
-    live = Live(lab, "-p", "tap:iface=vt0", "-p", "tap:iface=vt1", "--until-idle", "0.6", ns=ns)
+    live = Live(lab, "-p", "tap:iface=vt0", "-p", "tap:iface=vt1", "--until-idle", "2", ns=ns)
     live.ready()
     raw = ns.raw("vt0")
     for i in range(8):
         raw.send(frame(B, A, f"{i}"))
-        time.sleep(0.15)
+        time.sleep(0.3)  # far less than the 2 s, all together more
     assert live.running
-    result = live.wait(5).ok()
+    result = live.wait().ok()
     assert result["rx_packets"] == 8 and result["ended_by"] == "idle"
-    assert 1.6 < result["duration_s"] < 5
+    assert 4 < result["duration_s"] < 12
 
 
 def test_the_end_of_all_traces_ends_it(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_driver_that_is_no_kind(tmp_path: Path) -> None:
 
 def test_a_ring_gives_back_what_it_got(tmp_path: Path) -> None:
     numbered(tmp_path / "in.pcap", 3000)
-    l2fwd("-p", "pcap:rx=in.pcap,tx=out.pcap", "-p", "ring", "--until-idle", "0.2",
+    l2fwd("-p", "pcap:rx=in.pcap,tx=out.pcap", "-p", "ring", "--until-idle", "1",
           cwd=tmp_path).ok()  # fmt: skip
     assert texts(frames(tmp_path / "out.pcap")) == [f"{i}" for i in range(3000)]
     # Without it the run ends with the trace, and what is left in the ring is given back.
@@ -263,9 +264,9 @@ def test_profiles_that_the_project_brings(tmp_path: Path, demo_pcap: Path) -> No
 
 
 def test_queues_and_two_workers(tmp_path: Path) -> None:
-    """Two queues a port, two workers, each with a queue of both ports; 0.3 s."""
+    """Two queues a port, two workers, each with a queue of both ports."""
     result = l2fwd("-p", "null:size=64", "-p", "null:size=64", "--queues", "2", "--lcores", "0,1",
-                   "--duration", "0.3", cwd=tmp_path).ok()  # fmt: skip
+                   "--duration", "1", cwd=tmp_path).ok()  # fmt: skip
     assert [w["cpu"] for w in result["workers"]] == [0, 1]
     assert all(w["busy_passes"] > 0 for w in result["workers"])
 
@@ -313,6 +314,6 @@ def test_what_a_full_port_does_not_take(tmp_path: Path) -> None:
 
 
 def test_stats_period(lab: Lab) -> None:
-    live = Live(lab, *NULLS, "--duration", "0.8").ready()
-    wait_until(lambda: live.stderr.count("rx pps") >= 3, "three tables", 5)
+    live = Live(lab, *NULLS, "--duration", "5").ready()
+    wait_until(lambda: live.stderr.count("rx pps") >= 3, "three tables", 4)
     live.wait().ok()

@@ -122,7 +122,7 @@ def tag(dev: str, *vids: str) -> None:
         attributes = struct.pack("4I", program, index, hook, 0)
         links.append(bpf(BPF_LINK_CREATE, attributes.ljust(64, b"\0")))
     print("ready", flush=True)
-    signal.alarm(120)
+    signal.alarm(300)
     signal.pause()
 
 

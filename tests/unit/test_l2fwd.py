@@ -275,7 +275,9 @@ def test_closing_the_runtime_stops_it(runtime) -> None:
     ports = [runtime.add_port("null"), runtime.add_port("null")]
     app = L2fwd(runtime, ports)
     app.start()
-    time.sleep(0.02)
+    end = time.monotonic() + 10
+    while not ports[0].stats["rx_packets"] and time.monotonic() < end:
+        time.sleep(0.001)
     runtime.close()
     assert not app.forwarder.running
     assert runtime.mbufs_in_use() == 0

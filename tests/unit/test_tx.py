@@ -43,14 +43,15 @@ def test_keep(runtime, ring, fill_ring, make_frames) -> None:
     assert [everything.to_bytes(i) for i in range(-5, 0)] == frames
 
 
-def test_drop(runtime, ring, fill_ring, make_frames) -> None:
+def test_drop(runtime, fill_ring, make_frames) -> None:
+    ring = runtime.add_port("ring", retry_us=1_000_000)
     fill_ring(ring)
     ring.rx(three := vn.Burst(3))
     burst = vn.Burst.from_bytes(make_frames(5))
     began = time.perf_counter()
     assert ring.tx(burst, policy="drop") == 3
     assert ring.stats["tx_bytes"] == RING * 60 + 3 * 60
-    assert time.perf_counter() - began < 0.2
+    assert time.perf_counter() - began < 1
     assert len(burst) == 0
     assert ring.stats["drops"] == {"tx_full": 2}
     assert ring.stats["retries"] == 0
@@ -62,18 +63,19 @@ def test_drop(runtime, ring, fill_ring, make_frames) -> None:
 def test_retry_is_bounded_in_time(runtime, fill_ring, retry_us: int) -> None:
     ring = runtime.add_port("ring", retry_us=retry_us)
     fill_ring(ring)
-    burst = vn.Burst.from_bytes([bytes(60)] * 4)
+    # A busy machine may take two seconds longer; the time for each packet would be four.
+    burst = vn.Burst.from_bytes([bytes(60)] * 20)
     began = time.perf_counter()
     assert ring.tx(burst) == 0
     took = time.perf_counter() - began
-    assert retry_us / 1e6 <= took < retry_us / 1e6 + 0.25
+    assert retry_us / 1e6 <= took < retry_us / 1e6 + 2
     assert len(burst) == 0
-    assert ring.stats["drops"] == {"tx_full": 4}
+    assert ring.stats["drops"] == {"tx_full": 20}
     assert (ring.stats["retries"] > 1) is (retry_us > 0)
     # A port that took nothing is not waited for again, until it takes something.
     for _ in range(20):
         assert ring.tx(vn.Burst.from_bytes([bytes(60)])) == 0
-    assert time.perf_counter() - began - took < 0.25
+    assert time.perf_counter() - began - took < 2
     ring.rx(two := vn.Burst(2))
     assert ring.tx(vn.Burst.from_bytes([bytes(60)])) == 1
     two.clear()
@@ -109,7 +111,7 @@ def test_waiting_lets_another_thread_make_room(runtime, fill_ring, make_frames) 
     began = time.perf_counter()
     timer.start()
     assert ring.tx(burst) == 30
-    assert 0.05 < time.perf_counter() - began < 0.9
+    assert time.perf_counter() - began > 0.05
     timer.join(10)
     assert ring.stats["retries"] > 0
     assert ring.stats["drops"] == {}
