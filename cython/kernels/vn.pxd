@@ -179,6 +179,26 @@ cdef extern from "vn_parse.h" nogil:
     uint64_t vn_time_flag
     uint32_t vn_time_unit[]
 
+cdef extern from "vn_match.h" nogil:
+    enum:
+        VN_MATCH_DEPTH
+    enum vn_match_op:
+        VN_MATCH_PUSH
+        VN_MATCH_AND
+        VN_MATCH_OR
+        VN_MATCH_NOT
+        VN_MATCH_JOIN_AND
+        VN_MATCH_JOIN_OR
+    struct vn_match_step:
+        uint64_t mask
+        uint64_t lo
+        uint64_t span
+        uint16_t field
+        uint8_t op
+        uint8_t negated
+    void vn_match(const vn_columns *c, const vn_match_step *steps, uint32_t n_steps, uint8_t *out,
+                  uint32_t n)
+
 cdef extern from "vn_write.h" nogil:
     int vn_own_rows(rte_mbuf **pkts, uint16_t n, const uint8_t *where)
     int vn_vlan_push(rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t tpid, uint16_t tci)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from veridnet._native import burst as native_burst
 from veridnet._native import headers as native
 from veridnet.errors import ConfigError
-from veridnet.headers import interop
+from veridnet.headers import interop, match
 from veridnet.headers.fields import BY_NAME, FIELDS, GROUPS, NEEDS, WRITABLE
 from veridnet.headers.values import column_value
 
@@ -188,6 +188,16 @@ class HeaderTable(TableMethods):
     def _names(self) -> list[str]:
         return list(self._columns)
 
+    def match(self, text: str) -> NDArray[np.bool_]:
+        """Which rows match an expression: a new bool array. See `Columns.match`."""
+        return native.match_arrays(text, self._columns, self._rows)
+
+    def where(self, mask: NDArray[np.bool_] | str) -> HeaderTable:
+        """The rows of a mask, or of a match expression."""
+        chosen = self.match(mask) if isinstance(mask, str) else mask
+        columns = {name: column[chosen] for name, column in self._columns.items()}
+        return HeaderTable(columns, int(np.count_nonzero(chosen)))
+
     def __getattr__(self, name: str) -> NDArray[Any]:
         try:
             columns: dict[str, NDArray[Any]] = object.__getattribute__(self, "_columns")
@@ -216,3 +226,4 @@ class HeaderTable(TableMethods):
 SUMMARY = ("wire_len", "eth_src", "eth_dst", "ethertype", "ip_proto", "l4_src", "l4_dst", "error")
 
 native_burst.set_columns_type(Columns)
+native.set_compiler(match.compile)

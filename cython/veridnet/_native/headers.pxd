@@ -1,6 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from kernels cimport vn
 from veridnet._native.burst cimport Burst
+from veridnet._native.matchers cimport Program
 
 
 cdef class HeaderStore:
@@ -14,12 +15,14 @@ cdef class HeaderStore:
     cdef uint32_t generation
     cdef uint16_t n
     cdef HeaderStore inner        # the packets inside tunnels
+    cdef dict matches             # Program -> [bool array, {n: its first n rows}]
     cdef HeaderStore outer        # (borrowed from the owner: cleared with it)
     cdef int start(self, Burst burst) except -1
     cdef int allocate(self, int i) except -1
     cdef int fill(self, Burst burst, uint64_t lo, uint64_t hi) except -1
     cdef int parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) except -1
     cdef const uint16_t *base(self, Burst burst)
+    cdef object match(self, Burst burst, Program program)
     cdef object column(self, Burst burst, int i)
 
 

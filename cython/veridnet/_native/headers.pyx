@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels cimport vn
 from veridnet._native.burst cimport Burst
-from veridnet._native.errors cimport check_process
+from veridnet._native.matchers cimport Program
 
 from veridnet._native.burst import checked_mask
 from veridnet.errors import StateError
@@ -97,6 +97,7 @@ cdef class HeaderStore:
         self.capacity = capacity
         self.arrays = [None] * vn.VN_COLUMNS
         self.views = [None] * vn.VN_COLUMNS
+        self.matches = {}
         self.pinned = names is not None
         for name in names or ():
             i = _index[name]
@@ -193,6 +194,86 @@ cdef class HeaderStore:
         return view
 
 
+    cdef object match(self, Burst burst, Program program):
+        """Which rows match: a bool array that the next run of the program overwrites."""
+        cdef uint8_t[::1] memory
+        cdef int k
+        cdef uint64_t missing[2]
+        missing[0] = program.need[0] & ~self.have[0]
+        missing[1] = program.need[1] & ~self.have[1]
+        if missing[0] | missing[1]:
+            for k in range(2):
+                if self.pinned and missing[k] & ~self.want[k]:
+                    raise AttributeError(
+                        f"{_names[64 * k + ctz(missing[k] & ~self.want[k])]} is not among the "
+                        f"columns that were asked for: add it to Headers(...)")
+                self.want[k] |= program.need[k]
+            self.fill(burst, self.want[0], self.want[1])
+        entry = self.matches.get(program)
+        if entry is None:
+            if len(self.matches) >= 1024:
+                self.matches.clear()
+            array = np.zeros(self.capacity, np.bool_)
+            memory = array.view(np.uint8)
+            entry = self.matches[program] = (array, {}, <size_t>&memory[0])
+        view = (<dict>(<tuple>entry)[1]).get(self.n)
+        if view is None:
+            if len(entry[1]) >= 1024:
+                entry[1].clear()
+            view = entry[1][self.n] = entry[0][:self.n]
+        vn.vn_match(<vn.vn_columns *>self.columns, program.steps, program.n_steps,
+                    <uint8_t *><size_t>(<tuple>entry)[2], self.n)
+        return view
+
+
+cdef dict _programs = {}          # text -> Program
+cdef object _compile = None
+
+
+def set_compiler(compile) -> None:
+    """Who makes programs of match expressions."""
+    global _compile
+    _compile = compile
+
+
+cdef Program program_of(text):
+    program = _programs.get(text)
+    if program is None:
+        program = _compile(text)
+        if len(_programs) >= 4096:
+            _programs.clear()
+        _programs[text] = program
+    return program
+
+
+def match_arrays(text, dict arrays, uint32_t rows):
+    """Which rows of columns that are no burst's match: a new bool array of shape (rows,)."""
+    cdef void *columns[128]
+    cdef const uint8_t[::1] memory
+    cdef uint8_t[::1] result
+    cdef Program program = program_of(text)
+    cdef int i
+    keep = []
+    memset(columns, 0, sizeof(columns))
+    for i, name in enumerate(_names):
+        if not program.need[i >> 6] & bit_of(i):
+            continue
+        if name not in arrays:
+            raise AttributeError(f"this table has no {name}; it has {', '.join(arrays)}")
+        array = np.ascontiguousarray(arrays[name], _dtypes[i])
+        if array.shape != (rows,):
+            raise ValueError(f"{name} has shape {array.shape}, not ({rows},)")
+        keep.append(array)
+        if rows:
+            memory = array.view(np.uint8)
+            columns[i] = <void *>&memory[0]
+    out = np.zeros(rows, np.bool_)
+    if rows:
+        result = out.view(np.uint8)
+        vn.vn_match(<vn.vn_columns *>columns, program.steps, program.n_steps, &result[0], rows)
+    return out
+
+
 cdef class ColumnsBase:
     """The columns of the packets that a burst holds: see `veridnet.headers.Columns`."""
 
@@ -239,6 +320,19 @@ cdef class ColumnsBase:
 
     def __len__(self) -> int:
         return self.n
+
+    def match(self, text):
+        """Which packets match an expression: a bool array of shape (packets,).
+
+        ``h.match("ip_proto == udp and l4_dst in {53, 5353}")`` is what numpy comparisons of the
+        columns say, compiled once into one pass: see `veridnet.headers.match` for the grammar.
+        The array is the burst's: valid as long as the columns, and overwritten when the same
+        expression is matched again. ConfigError says at which column the text is wrong.
+        """
+        if self.generation != self.burst.generation or self.n != self.burst.n \
+                or self.burst.busy or vn.vn_forked:
+            self.check()
+        return self.store.match(self.burst, program_of(text))
 
     def parsed(self) -> list:
         """Names of the columns that are parsed for this burst."""
