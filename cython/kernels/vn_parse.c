@@ -868,15 +868,16 @@ vn_parse_mbuf(const struct vn_columns *c, uint32_t row, vn_fieldset want, const 
 static __rte_always_inline void
 parse_loop(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
 {
+	ptrdiff_t distance;
+
+	if (unlikely(n == 0))
+		return;
+	distance = vn_header_distance(pkts[0]);
 	for (uint16_t i = 0; i < RTE_MIN(n, VN_AHEAD); i++)
-		rte_prefetch0(pkts[i]);
-	for (uint16_t i = 0; i < RTE_MIN(n, VN_AHEAD / 2); i++)
-		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
+		vn_prefetch(pkts[i], distance);
 	for (uint16_t i = 0; i < n; i++) {
 		if (i + VN_AHEAD < n)
-			rte_prefetch0(pkts[i + VN_AHEAD]);
-		if (i + VN_AHEAD / 2 < n)
-			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + VN_AHEAD / 2], const void *));
+			vn_prefetch(pkts[i + VN_AHEAD], distance);
 		parse_mbuf(c, i, want, pkts[i]);
 	}
 }

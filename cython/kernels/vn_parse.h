@@ -15,6 +15,7 @@
 
 #include <rte_mbuf.h>
 #include <rte_mbuf_dyn.h>
+#include <rte_prefetch.h>
 
 #include "vn_compat.h"
 #include "vn_fields.h"
@@ -27,8 +28,24 @@
 #define VN_MAX_VLAN 4
 #define VN_MAX_MPLS 8
 #define VN_MAX_EXT 8
-/* How far ahead mbufs are prefetched; their headers half as far. */
+/* How many packets ahead mbufs and their headers are prefetched. */
 #define VN_AHEAD 16
+
+/* Where the header of an mbuf lies is not known before the mbuf is read. But most mbufs of a burst
+ * are of one pool, and theirs lie equally far behind them: what the first one says is good for all,
+ * and a wrong guess costs a line. So both are fetched at the same time. */
+static inline ptrdiff_t
+vn_header_distance(const struct rte_mbuf *m)
+{
+	return rte_pktmbuf_mtod(m, const char *) - (const char *)m;
+}
+
+static inline void
+vn_prefetch(const struct rte_mbuf *m, ptrdiff_t distance)
+{
+	rte_prefetch0(m);
+	rte_prefetch0((const char *)m + distance);
+}
 
 /* What a packet, or the packet inside a tunnel, begins with. */
 enum vn_start { VN_START_NONE = 0, VN_START_ETH = 1, VN_START_IP4 = 4, VN_START_IP6 = 6 };

@@ -173,12 +173,14 @@ VN_BLOCK_FN(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const
 	/* The two 16-bit numbers of a word, each alone. */
 	const vec first16 = BYTES(1, 0, -1, -1, 5, 4, -1, -1, 9, 8, -1, -1, 13, 12, -1, -1);
 	const vec second16 = BYTES(3, 2, -1, -1, 7, 6, -1, -1, 11, 10, -1, -1, 15, 14, -1, -1);
+	ptrdiff_t distance;
 	uint16_t i;
 
+	if (unlikely(n == 0))
+		return;
+	distance = vn_header_distance(pkts[0]);
 	for (i = 0; i < RTE_MIN(n, VN_AHEAD + BLOCK); i++)
-		rte_prefetch0(pkts[i]);
-	for (i = 0; i < RTE_MIN(n, VN_AHEAD / 2 + BLOCK); i++)
-		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
+		vn_prefetch(pkts[i], distance);
 	for (i = 0; i + BLOCK <= n; i += BLOCK) {
 		const uint8_t *p[BLOCK];
 		uint32_t pkt_len[BLOCK], data_len[BLOCK];
@@ -192,12 +194,13 @@ VN_BLOCK_FN(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const
 			data_len[k] = m->data_len;
 			p[k] = likely(data_len[k] >= 42) ? rte_pktmbuf_mtod(m, const uint8_t *)
 							 : nothing;
-			if (i + VN_AHEAD + BLOCK + k < n)
-				rte_prefetch0(pkts[i + VN_AHEAD + BLOCK + k]);
-			if (i + VN_AHEAD / 2 + BLOCK + k < n)
-				rte_prefetch0(rte_pktmbuf_mtod(pkts[i + VN_AHEAD / 2 + BLOCK + k],
-							       const void *));
 		}
+		if (likely(i + VN_AHEAD + 2 * BLOCK <= n))
+			for (unsigned int k = 0; k < BLOCK; k++)
+				vn_prefetch(pkts[i + VN_AHEAD + BLOCK + k], distance);
+		else
+			for (unsigned int k = i + VN_AHEAD + BLOCK; k < n; k++)
+				vn_prefetch(pkts[k], distance);
 		columns_of(p, 8, b);  /* source MAC; type, version, TOS; length, id; flags, proto */
 		columns_of(p, 22, a); /* TTL, proto, checksum; source; destination; ports */
 
