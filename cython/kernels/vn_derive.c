@@ -6,12 +6,41 @@
 #include <rte_ip.h>
 #include <rte_prefetch.h>
 
+/* The ones' complement sum of a packet's bytes off..off+len; false: they are not all there.
+ * (rte_raw_cksum_mbuf() loses carries in segments that begin at an odd place.) */
+static bool
+sum_of(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t *sum)
+{
+	uint32_t total = 0, done = 0;
+
+	if (likely(off + len <= m->data_len)) {
+		*sum = rte_raw_cksum(rte_pktmbuf_mtod_offset(m, const void *, off), len);
+		return true;
+	}
+	for (; m != NULL && done < len; m = m->next) {
+		uint32_t size;
+		uint16_t part;
+
+		if (off >= m->data_len) {
+			off -= m->data_len;
+			continue;
+		}
+		size = RTE_MIN(m->data_len - off, len - done);
+		part = rte_raw_cksum(rte_pktmbuf_mtod_offset(m, const void *, off), size);
+		total += done & 1 ? rte_bswap16(part) : part;
+		done += size;
+		off = 0;
+	}
+	*sum = (total & 0xffff) + (total >> 16);
+	return done == len;
+}
+
 static uint8_t
 sum_is_right(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t pseudo)
 {
-	uint16_t sum;
+	uint32_t sum;
 
-	if (rte_raw_cksum_mbuf(m, off, len, &sum) != 0)
+	if (!sum_of(m, off, len, &sum))
 		return VN_CSUM_NONE;
 	pseudo += sum;
 	pseudo = (pseudo & 0xffff) + (pseudo >> 16);
@@ -30,7 +59,7 @@ sctp_crc(const struct rte_mbuf *m, uint32_t off, uint32_t len)
 		return -1;
 	while (at < len) {
 		uint8_t piece[256];
-		uint32_t size = at < 8	 ? 8
+		uint32_t size = at < 8	  ? 8
 				: at < 12 ? 4
 					  : RTE_MIN(len - at, (uint32_t)sizeof(piece));
 		const uint8_t *p = at == 8 ? zero : rte_pktmbuf_read(m, off + at, size, piece);
@@ -73,22 +102,48 @@ vn_sctp_seal(struct rte_mbuf *m, uint32_t off, uint32_t len)
 	}
 }
 
-bool
-vn_routed(const struct rte_mbuf *m, uint32_t off, uint32_t end, uint8_t next)
+static bool
+rerouted6(const struct rte_mbuf *m, uint32_t l3, uint32_t l4)
 {
 	uint8_t buf[4];
+	const uint8_t *e = rte_pktmbuf_read(m, l3 + 6, 1, buf);
+	uint32_t off = l3 + 40;
+	uint8_t next;
 
-	for (unsigned int k = 0; k < VN_MAX_EXT && off + 8 <= end; k++) {
-		const uint8_t *e = rte_pktmbuf_read(m, off, 4, buf);
-
+	if (e == NULL)
+		return true;
+	for (next = *e; off < l4; next = e[0]) {
+		e = rte_pktmbuf_read(m, off, 4, buf);
 		if (e == NULL)
 			return true;
 		if (next == 43)
 			return e[3] != 0;
 		off += next == 44 ? 8 : next == 51 ? (e[1] + 2u) * 4 : (e[1] + 1u) * 8;
-		next = e[0];
 	}
 	return false;
+}
+
+static bool
+rerouted4(const struct rte_mbuf *m, uint32_t l3, uint32_t l4)
+{
+	uint8_t buf[40];
+	uint32_t len = l4 - l3 - 20, at = 0;
+	const uint8_t *o = rte_pktmbuf_read(m, l3 + 20, len, buf);
+
+	if (o == NULL)
+		return true;
+	while (at + 2 < len && o[at] != 0) {
+		if (o[at] == 131 || o[at] == 137) /* loose and strict source route */
+			return o[at + 2] <= o[at + 1];
+		at += o[at] == 1 ? 1 : RTE_MAX(o[at + 1], 2);
+	}
+	return false;
+}
+
+bool
+vn_rerouted(const struct rte_mbuf *m, uint32_t l3, uint32_t l4, bool v6)
+{
+	return v6 ? rerouted6(m, l3, l4) : rerouted4(m, l3, l4);
 }
 
 static uint8_t
@@ -100,7 +155,7 @@ l4_is_right(const struct vn_columns *c, uint32_t i, const struct rte_mbuf *m, ui
 	const uint8_t *a, *f;
 	uint32_t pseudo = 0, at;
 
-	if (c->l4_len[i] == 0 || c->frag[i] || end <= off ||
+	if (c->l4_len[i] == 0 || c->frag[i] || end <= off || end - off > UINT16_MAX ||
 	    (error && error != VN_E_TRUNC_TUNNEL && error != VN_E_BAD_TUNNEL))
 		return VN_CSUM_NONE;
 	if (proto == 132)
@@ -119,13 +174,9 @@ l4_is_right(const struct vn_columns *c, uint32_t i, const struct rte_mbuf *m, ui
 		a = rte_pktmbuf_read(m, l3 + (v6 ? 8 : 12), bytes, addr);
 		if (a == NULL)
 			return VN_CSUM_NONE;
-		if (v6 && unlikely(c->l3_len[i] != 40)) {
-			uint8_t next[1];
-			const uint8_t *nh = rte_pktmbuf_read(m, l3 + 6, 1, next);
-
-			if (nh == NULL || vn_routed(m, l3 + 40, off, *nh))
-				return VN_CSUM_NONE;
-		}
+		if (unlikely(off - l3 != (v6 ? 40 : 20)) &&
+		    vn_rerouted(m, l3, off, v6))
+			return VN_CSUM_NONE;
 		pseudo = rte_raw_cksum(a, bytes) + rte_cpu_to_be_16(proto);
 		pseudo += rte_cpu_to_be_16((uint16_t)(end - off));
 	}
@@ -235,7 +286,7 @@ hash(const struct vn_columns *c, uint32_t *out, uint16_t n, const struct toeplit
 		} else {
 			continue;
 		}
-		if (c->l4_len[i] && c->frag[i] == 0 && (proto == 6 || proto == 17 || proto == 132))
+		if (c->frag[i] == 0 && (proto == 6 || proto == 17 || proto == 132))
 			h ^= mix32(z, at, (uint32_t)c->l4_src[i] << 16 | c->l4_dst[i]);
 		out[i] = h;
 	}

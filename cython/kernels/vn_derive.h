@@ -13,13 +13,13 @@ enum vn_csum { VN_CSUM_NONE, VN_CSUM_GOOD, VN_CSUM_BAD };
 
 /* Fills the columns of `want` for n packets whose other columns are parsed. base: where each row's
  * packet begins in its mbuf; NULL: at the first byte. What each needs: `NEEDS` in fields.py. */
-VN_EXPORT void vn_derive(const struct vn_columns *c, vn_fieldset want,
-			 struct rte_mbuf *const *pkts, uint16_t n, const uint16_t *base);
+VN_EXPORT void vn_derive(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts,
+			 uint16_t n, const uint16_t *base);
 /* Writes the CRC32c of the SCTP packet at off. The bytes must be the caller's to write. */
 void vn_sctp_seal(struct rte_mbuf *m, uint32_t off, uint32_t len);
-/* Will the destination in the IPv6 header be replaced on the way (RFC 8200, 4.4)? The checksum is
- * over the last one, then. off, next: the first extension header; end: where they end. */
-bool vn_routed(const struct rte_mbuf *m, uint32_t off, uint32_t end, uint8_t next);
+/* Does a routing header or option have places to go to yet (RFC 8200, 4.4; RFC 791)? A checksum is
+ * over the last one's address, then. l3 is where IP begins, l4 where it ends. */
+bool vn_rerouted(const struct rte_mbuf *m, uint32_t l3, uint32_t l4, bool v6);
 /* The RSS key of flow_hash, VN_HASH_KEY_LEN bytes. */
 VN_EXPORT void vn_hash_set_key(const uint8_t *key);
 

@@ -73,6 +73,21 @@ has(struct cursor *q, uint32_t need, enum vn_parse_error error)
 	return false;
 }
 
+/* The packet ends `size` bytes from here, if it did not before. */
+static inline void
+ends_after(struct cursor *q, uint32_t size)
+{
+	q->end = RTE_MIN(q->end, q->off + size);
+	q->avail = RTE_MIN(q->avail, q->end);
+}
+
+/* A 16-bit column's value: lengths of jumbograms do not fit. */
+static inline uint16_t
+cap16(uint32_t v)
+{
+	return (uint16_t)RTE_MIN(v, UINT16_MAX);
+}
+
 /* Ethernet, tags and labels. Returns the EtherType of what follows; 0: nothing that is parsed. */
 static inline uint16_t
 parse_l2(struct cursor *q)
@@ -118,8 +133,10 @@ parse_l2(struct cursor *q)
 	q->l2_len = (uint16_t)(q->off - start);
 	if (unlikely(q->error))
 		return 0;
-	if (type < 0x600) /* a length: IEEE 802.3, LLC follows */
+	if (unlikely(type < 0x600)) { /* a length: IEEE 802.3, LLC follows */
+		ends_after(q, type);
 		return 0;
+	}
 	if (WANT(q, VN_G_ETH))
 		PUT(q, ethertype, type);
 	if (likely(type != 0x8847 && type != 0x8848))
@@ -148,7 +165,7 @@ parse_l2(struct cursor *q)
 			q->l2_len = (uint16_t)(q->off - start);
 			if (q->off >= q->avail)
 				return 0;
-			return q->p[q->off] >> 4 == 4   ? 0x0800
+			return q->p[q->off] >> 4 == 4	? 0x0800
 			       : q->p[q->off] >> 4 == 6 ? 0x86dd
 							: 0;
 		}
@@ -161,15 +178,21 @@ static void
 parse_arp(struct cursor *q)
 {
 	const uint8_t *a = q->p + q->off;
+	uint32_t len;
 
-	q->ptype = (q->ptype & ~(uint32_t)RTE_PTYPE_L2_MASK) | RTE_PTYPE_L2_ETHER_ARP;
-	if (!has(q, 28, VN_E_TRUNC_ARP))
+	q->ptype = RTE_PTYPE_L2_ETHER_ARP;
+	if (!has(q, 8, VN_E_TRUNC_ARP))
 		return;
-	q->off += 28;
-	/* Ethernet and IPv4 only: others have other lengths. */
-	if (!WANT(q, VN_G_ARP) || be32(a) != 0x00010800 || be16(a + 4) != 0x0604)
+	len = 8 + 2u * (a[4] + a[5]); /* the addresses' lengths */
+	if (!has(q, len, VN_E_TRUNC_ARP))
+		return;
+	ends_after(q, len);
+	q->off += len;
+	if (!WANT(q, VN_G_ARP))
 		return;
 	PUT(q, arp_op, be16(a + 6));
+	if (be32(a) != 0x00010800 || be16(a + 4) != 0x0604)
+		return; /* not Ethernet and IPv4 */
 	PUT(q, arp_sha, be48(a + 8));
 	PUT(q, arp_spa, be32(a + 14));
 	PUT(q, arp_tha, be48(a + 18));
@@ -223,8 +246,7 @@ parse_ip4(struct cursor *q)
 		q->error = VN_E_BAD_IP_LEN;
 		return -1;
 	}
-	q->end = q->off + total;
-	q->avail = RTE_MIN(q->avail, q->end);
+	ends_after(q, total);
 	q->off += ihl * 4;
 	if (unlikely(frag & 0x3fff)) {
 		bool more = frag & 0x2000;
@@ -268,7 +290,7 @@ parse_ip6(struct cursor *q)
 		PUT(q, ip_ttl, h[7]);
 		PUT(q, ip_dscp, (uint8_t)(be16(h) >> 6 & 63));
 		PUT(q, ip_ecn, h[1] >> 4 & 3);
-		PUT(q, ip_len, (uint16_t)(plen + 40));
+		PUT(q, ip_len, cap16(plen + 40));
 	}
 	if (WANT(q, VN_G_IPV6)) {
 		PUT(q, ip6_src_hi, be64(h + 8));
@@ -287,8 +309,7 @@ parse_ip6(struct cursor *q)
 			q->error = VN_E_BAD_IP_LEN;
 			return -1;
 		}
-		q->end = q->off + plen;
-		q->avail = RTE_MIN(q->avail, q->end);
+		ends_after(q, plen);
 	}
 	while (unlikely(is_ext(next))) {
 		const uint8_t *e = q->p + q->off;
@@ -347,8 +368,12 @@ static inline void
 found_tunnel(struct cursor *q, uint8_t type, uint32_t id, uint32_t inner, uint8_t kind)
 {
 	static const uint32_t ptypes[] = {
-		0, RTE_PTYPE_TUNNEL_GRE, RTE_PTYPE_TUNNEL_VXLAN, RTE_PTYPE_TUNNEL_GENEVE,
-		RTE_PTYPE_TUNNEL_GTPU, RTE_PTYPE_TUNNEL_IP,
+		0,
+		RTE_PTYPE_TUNNEL_GRE,
+		RTE_PTYPE_TUNNEL_VXLAN,
+		RTE_PTYPE_TUNNEL_GENEVE,
+		RTE_PTYPE_TUNNEL_GTPU,
+		RTE_PTYPE_TUNNEL_IP,
 	};
 
 	q->ptype |= ptypes[type];
@@ -359,7 +384,7 @@ found_tunnel(struct cursor *q, uint8_t type, uint32_t id, uint32_t inner, uint8_
 	PUT(q, tunnel_id, id);
 	if (kind && inner < q->end) {
 		PUT(q, inner_off, (uint16_t)inner);
-		PUT(q, inner_len, (uint16_t)(q->end - inner));
+		PUT(q, inner_len, cap16(q->end - inner));
 		PUT(q, inner_kind, kind);
 	}
 }
@@ -415,14 +440,18 @@ parse_gtpu(struct cursor *q)
 			return;
 		at += 4;
 		next = g[0] & 4 ? g[11] : 0;
-		for (unsigned int k = 0; next && k < VN_MAX_EXT; k++) {
+		for (unsigned int k = 0; next; k++) {
 			uint32_t len;
 
-			if (at >= q->avail || q->p[at] == 0) {
+			if (at >= q->avail) {
 				q->error = VN_E_TRUNC_TUNNEL;
 				return;
 			}
 			len = q->p[at] * 4u;
+			if (len == 0 || k == VN_MAX_EXT) {
+				q->error = VN_E_BAD_TUNNEL;
+				return;
+			}
 			if (at + len > q->avail) {
 				q->error = VN_E_TRUNC_TUNNEL;
 				return;
@@ -486,8 +515,7 @@ parse_udp(struct cursor *q)
 		q->error = VN_E_BAD_UDP_LEN;
 		return;
 	}
-	q->end = RTE_MIN(q->end, q->off + len);
-	q->avail = RTE_MIN(q->avail, q->end);
+	ends_after(q, len);
 	q->off += 8;
 	if (unlikely(port == 4789 || port == 6081 || port == 2152) &&
 	    WANT(q, VN_G_TUNNEL | VN_G_FRAME))
@@ -535,18 +563,19 @@ parse_icmp(struct cursor *q, bool v6)
 
 	if (!has(q, 4, VN_E_TRUNC_L4))
 		return;
-	q->ptype |= RTE_PTYPE_L4_ICMP;
-	if (WANT(q, VN_G_ICMP)) {
-		PUT(q, icmp_type, h[0]);
-		PUT(q, icmp_code, h[1]);
-	}
+	/* All ICMP messages have 8 bytes; of ICMPv6's, echoes have. */
 	echo = v6 ? h[0] == 128 || h[0] == 129 : h[0] == 0 || h[0] == 8;
 	need = echo || !v6 ? 8 : 4;
 	if (!has(q, need, VN_E_TRUNC_L4))
 		return;
-	if (echo && WANT(q, VN_G_ICMP)) {
-		PUT(q, icmp_id, be16(h + 4));
-		PUT(q, icmp_seq, be16(h + 6));
+	q->ptype |= RTE_PTYPE_L4_ICMP;
+	if (WANT(q, VN_G_ICMP)) {
+		PUT(q, icmp_type, h[0]);
+		PUT(q, icmp_code, h[1]);
+		if (echo) {
+			PUT(q, icmp_id, be16(h + 4));
+			PUT(q, icmp_seq, be16(h + 6));
+		}
 	}
 	q->l4_len = (uint16_t)need;
 	q->off += need;
@@ -806,7 +835,7 @@ parse_one(const struct vn_columns *c, uint32_t row, vn_fieldset want, const uint
 		PUT(&q, l3_len, q.l3_len);
 		PUT(&q, l4_len, q.l4_len);
 		PUT(&q, payload_off, (uint16_t)q.off);
-		PUT(&q, payload_len, (uint16_t)(q.end > q.off ? q.end - q.off : 0));
+		PUT(&q, payload_len, cap16(q.end > q.off ? q.end - q.off : 0));
 		PUT(&q, ptype, q.ptype);
 		PUT(&q, frag, q.frag);
 		PUT(&q, error, q.error);
@@ -825,13 +854,15 @@ static inline const uint8_t *
 contiguous(const struct rte_mbuf *m, uint8_t *scratch, uint32_t *avail)
 {
 	uint32_t want = RTE_MIN(m->pkt_len, VN_PARSE_LIMIT);
+	const uint8_t *p;
 
 	if (likely(m->nb_segs == 1 || m->data_len >= want)) {
 		*avail = RTE_MIN(want, (uint32_t)m->data_len);
 		return rte_pktmbuf_mtod(m, const uint8_t *);
 	}
-	*avail = want;
-	return rte_pktmbuf_read(m, 0, want, scratch);
+	p = rte_pktmbuf_read(m, 0, want, scratch);
+	*avail = p ? want : 0; /* (segments that are shorter than they say in sum) */
+	return p;
 }
 
 /* A packet in several segments, or of another shape than the common ones. */
@@ -938,11 +969,14 @@ vn_simd_best(void)
 {
 #ifdef VN_X86
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+	/* All that their files are compiled with (cython/meson.build). */
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") ||
+	    !__builtin_cpu_supports("bmi2"))
+		return VN_SIMD_SSE;
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
 		return VN_SIMD_AVX512;
-	if (__builtin_cpu_supports("avx2"))
-		return VN_SIMD_AVX2;
-	return VN_SIMD_SSE;
+	return VN_SIMD_AVX2;
 #else
 	return VN_SIMD_PLAIN;
 #endif

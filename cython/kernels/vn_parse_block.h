@@ -138,8 +138,8 @@ store8(uint8_t *to, vec v)
 #if VN_LANES == 4
 	_mm_storeu_si128((void *)to, _mm512_cvtepi32_epi8(v));
 #else
-	vec b = OP(shuffle_epi8)(v, BYTES(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-					  -1));
+	vec b = OP(shuffle_epi8)(
+		v, BYTES(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
 #if VN_LANES == 1
 	uint32_t w = (uint32_t)_mm_cvtsi128_si32(b);
 

@@ -90,7 +90,7 @@ struct row {
 /* What must be known of a packet to write to it. */
 #define PLACES                                                                                     \
 	(VN_F(l2_len) | VN_F(l3_len) | VN_F(l4_len) | VN_F(frag) | VN_F(payload_off) |             \
-	 VN_F(payload_len) | VN_F(vlan_depth) | VN_F(ip_version) | VN_F(ip_proto) | VN_F(ip6_ext) | \
+	 VN_F(payload_len) | VN_F(vlan_depth) | VN_F(ip_version) | VN_F(ip_proto) | \
 	 VN_F(udp_checksum) | VN_F(error))
 
 static const enum vn_field writable[] = {VN_WRITABLE};
@@ -145,7 +145,8 @@ write_field(uint8_t *p, const struct row *old, enum vn_field f, uint64_t v, stru
 	case VN_I_ip_dst:
 		delta = put32(ip, f == VN_I_ip_src ? 12 : 16, v);
 		d->ip += delta;
-		d->l4 += delta;
+		if (f == VN_I_ip_src || !d->routed)
+			d->l4 += delta;
 		break;
 	case VN_I_ip6_src_hi:
 		d->l4 += put64(ip, 8, v);
@@ -245,10 +246,10 @@ write_row(const struct vn_columns *c, vn_fieldset fields, uint32_t i, struct rte
 	}
 	memset(old->cell, 0, sizeof(old->cell));
 	vn_parse_bytes(&old->c, 0, fields | PLACES, p, 0, size, m->pkt_len, VN_START_ETH);
-	if (unlikely(o[VN_I_ip6_ext]))
-		d.routed = vn_routed(m, (uint32_t)o[VN_I_l2_len] + 40,
-				     (uint32_t)(o[VN_I_l2_len] + o[VN_I_l3_len]),
-				     p[o[VN_I_l2_len] + 6]);
+	d.routed = unlikely(o[VN_I_l3_len] > (o[VN_I_ip_version] == 6 ? 40 : 20)) &&
+		   vn_rerouted(m, (uint32_t)o[VN_I_l2_len],
+			       (uint32_t)(o[VN_I_l2_len] + o[VN_I_l3_len]),
+			       o[VN_I_ip_version] == 6);
 	for (unsigned int k = 0; k < RTE_DIM(writable); k++) {
 		enum vn_field f = writable[k];
 		uint64_t v;

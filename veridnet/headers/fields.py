@@ -110,7 +110,8 @@ def _rows() -> tuple[Field, ...]:
           "ip.dsfield.dscp"),
         f("ip_ecn", "ip", "uint8", "explicit congestion notification", "RFC 3168",
           "ip.dsfield.ecn"),
-        f("ip_len", "ip", "uint16", "IPv4 total length, or IPv6 payload length + 40",
+        f("ip_len", "ip", "uint16", "IPv4 total length, or IPv6 payload length + 40; 65535 if "
+          "that is more",
           "RFC 791, RFC 8200"),
         f("ip_src", "ipv4", "uint32", "source address", "RFC 791", "ip.src"),
         f("ip_dst", "ipv4", "uint32", "destination address", "RFC 791", "ip.dst"),
@@ -190,7 +191,7 @@ NEEDS = {
     "l4_csum": ("ip_version", "ip_proto", "l2_len", "l3_len", "l4_len", "payload_off",
                 "payload_len", "frag", "error"),
     "flow_hash": ("ip_version", "ip_proto", "ip_src", "ip_dst", "ip6_src_hi", "ip6_src_lo",
-                  "ip6_dst_hi", "ip6_dst_lo", "l4_src", "l4_dst", "l4_len", "frag"),
+                  "ip6_dst_hi", "ip6_dst_lo", "l4_src", "l4_dst", "frag"),
 }  # fmt: skip
 NEEDS["flow_hash_sym"] = NEEDS["flow_hash"]
 
@@ -217,7 +218,7 @@ ERRORS = (
     ("bad_doff", "TCP data offset under 5 words, or beyond the packet"),
     ("bad_udp_len", "UDP length under 8, or beyond the packet"),
     ("trunc_tunnel", "ends in the tunnel header"),
-    ("bad_tunnel", "a tunnel header of an unknown version"),
+    ("bad_tunnel", "a tunnel header of an unknown version, or whose extensions are wrong"),
 )
 
 
