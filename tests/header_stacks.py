@@ -87,7 +87,8 @@ def _packets() -> dict[str, Any]:
         "vlan_arp": E / Dot1Q(vlan=7) / ARP(hwsrc="02:00:00:00:00:02", psrc=A, pdst=B),
         "mpls_udp": E / MPLS(label=0xABCDE, cos=5, s=1, ttl=33) / I4 / U,
         "mpls3_tcp6": E / MPLS(label=16, s=0) / MPLS(label=17, s=0) / MPLS(label=18, s=1) / I6 / T,
-        "mpls9": Ether(dst=E.dst, src=E.src, type=0x8847) / b"".join(bytes(MPLS(label=20 + k, s=0)) for k in range(9)) / (b"x" * 20),
+        "mpls9": Ether(dst=E.dst, src=E.src, type=0x8847) / (bytes(MPLS(label=20, s=0)) * 9)
+        / (b"x" * 20),
         "vlan_mpls": E / Dot1Q(vlan=9) / MPLS(label=99, s=1) / I4 / T,
         "mpls_ethernet": E / MPLS(label=99, s=1) / (b"\0" * 4) / INNER / U,
         "arp": E / ARP(op=2, hwsrc="02:00:00:00:00:02", psrc=A, hwdst="02:00:00:00:00:01", pdst=B),
@@ -180,6 +181,8 @@ def _malformed() -> dict[str, bytes]:
     def change(frame: bytes, at: int, *values: int) -> bytes:
         return frame[:at] + bytes(values) + frame[at + len(values) :]
 
+    gre = IP(src=A, dst=B, proto=47)
+    pptp = "3081880b 00040011 00000001 00000002 61626364"
     return {
         "ip_version": change(udp, 14, 0x65),
         "ip6_version": change(udp6, 14, 0x45),
@@ -204,9 +207,8 @@ def _malformed() -> dict[str, bytes]:
         "tcp_trailer": tcp + b"\x55" * 9,
         "udp6_trailer": udp6 + b"\x77" * 3,
         "empty_ip": bytes(E / IP(src=A, dst=B, proto=17)),
-        "gre_pptp": bytes(E / IP(src=A, dst=B, proto=47))[:14]
-        + bytes(IP(src=A, dst=B, proto=47) / bytes.fromhex("3081880b00040011000000010000000261626364")),
-        "gre_cut_key": bytes(E / IP(src=A, dst=B, proto=47) / bytes.fromhex("20000800 0102")),
+        "gre_pptp": bytes(E / gre / bytes.fromhex(pptp)),
+        "gre_cut_key": bytes(E / gre / bytes.fromhex("20000800 0102")),
     }  # fmt: skip
 
 

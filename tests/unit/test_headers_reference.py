@@ -351,10 +351,10 @@ def test_right_and_wrong_checksums(runtime) -> None:
 @pytest.mark.parametrize("ip", [IP(src="10.0.0.1", dst="10.0.0.2"), IPv6(src="fd::1", dst="fd::2")])
 def test_odd_lengths(runtime, ip) -> None:
     pool = runtime.add_pool(8191, data_room=64)
-    frames = []
-    for size in range(130):
-        for l4 in (UDP(sport=1, dport=2), TCP(sport=3, dport=4), hs.SCTP(sport=5, dport=6)):
-            frames.append(bytes(hs.E / ip / l4 / bytes(range(100, 100 + size))))
+    kinds = (UDP(sport=1, dport=2), TCP(sport=3, dport=4), hs.SCTP(sport=5, dport=6))
+    frames = [
+        bytes(hs.E / ip / l4 / bytes(range(100, 100 + size))) for size in range(130) for l4 in kinds
+    ]
     assert {v for _, v in verdicts(frames)} == {1}
     burst = vn.Burst.from_bytes(frames, pool)  # segments of 64 bytes, and an odd place to split
     assert set(burst.headers.l4_csum.tolist()) == {1}
