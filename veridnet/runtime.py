@@ -735,7 +735,6 @@ class Runtime:
         port.set_tx(
             rx_only=plan.rx_only,
             direct=plan.direct,
-            max_room=plan.max_room,
             vlan_extra=plan.vlan_extra,
             policy=plan.policy,
             retry_s=None if plan.retry_us is None else plan.retry_us / 1e6,

@@ -60,7 +60,6 @@ cdef extern from "vn_port.h" nogil:
         uint16_t queue_id
         uint16_t flags
         uint16_t max_segs
-        uint16_t max_room
         uint32_t max_len
         uint16_t stuck
         uint64_t retry_cycles

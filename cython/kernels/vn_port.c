@@ -79,27 +79,6 @@ vn_linearize(struct vn_txq *q, struct rte_mbuf **pkt)
 	return -1;
 }
 
-/* Gives a chain buffers that hold no more than q->max_room, if one does (a fresh copy), or leaves
- * it and returns the reason. The pool's buffers, headroom aside, must hold no more than that. */
-static int
-vn_refill(struct vn_txq *q, struct rte_mbuf **pkt)
-{
-	struct rte_mbuf *m = *pkt, *c;
-
-	while (m != NULL && m->data_len <= q->max_room)
-		m = m->next;
-	if (m == NULL)
-		return -1;
-	if (q->copy_pool == NULL)
-		return VN_DROP_TOO_MANY_SEGMENTS;
-	c = rte_pktmbuf_copy(*pkt, q->copy_pool, 0, UINT32_MAX);
-	if (c == NULL)
-		return VN_DROP_NO_MBUF;
-	rte_pktmbuf_free(*pkt);
-	*pkt = c;
-	return -1;
-}
-
 static bool
 vn_too_long(const struct vn_txq *q, const struct rte_mbuf *m)
 {
@@ -129,8 +108,6 @@ vn_tx_screen(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n, struct vn_siz
 			reason = vn_linearize(q, &pkts[i]);
 		else if (pkts[i]->nb_segs > q->max_segs)
 			reason = VN_DROP_TOO_MANY_SEGMENTS;
-		else if (q->max_room && pkts[i]->nb_segs > 1)
-			reason = vn_refill(q, &pkts[i]);
 		if (reason >= 0) {
 			vn_drop(&q->count, &pkts[i], 1, (enum vn_drop)reason);
 			continue;

@@ -54,7 +54,6 @@ struct vn_txq {
 	uint16_t queue_id;
 	uint16_t flags;
 	uint16_t max_segs;
-	uint16_t max_room;     /* most bytes in each buffer of a chain; 0: no bound */
 	uint32_t max_len;      /* longest frame, without FCS, that leaves whole */
 	uint16_t stuck;	       /* took nothing last time: no retries until it takes again */
 	uint64_t retry_cycles; /* TSC cycles that one burst may be retried */

@@ -119,29 +119,6 @@ def test_waiting_lets_another_thread_make_room(runtime, fill_ring, make_frames) 
     equation(runtime)
 
 
-def test_chains_of_buffers_that_are_too_full_are_copied(
-    runtime, ring, tmp_path, write_pcap, make_frames
-) -> None:
-    """net_pcap uses the headroom of all buffers but the first; some drivers cannot send that."""
-    frames = [f for n in (2048, 2049, 4096, 9018) for f in make_frames(2, n)]
-    path = write_pcap(tmp_path / "x.pcap", frames)
-    for bound in (0, 2048):
-        ring.set_tx(max_room=bound)
-        source = runtime.add_port("pcap", rx=path)
-        burst = vn.Burst(32)
-        assert source.rx(burst) == ring.tx(burst) == len(frames)
-        assert ring.rx(burst) == len(frames)
-        assert [burst.to_bytes(i) for i in range(len(frames))] == frames
-        fullest = max(
-            memoryview(burst.view(i, segment=s)).nbytes
-            for i in range(len(frames))
-            for s in range(burst.segments(i))
-        )
-        assert (fullest > 2048) is (bound == 0)
-        burst.clear()
-        equation(runtime)
-
-
 # -- drops by reason ------------------------------------------------------------------------------
 
 

@@ -122,7 +122,6 @@ class PortPlan:
     direct: bool = False
     guarded: bool = False  # bursts must not meet the driver's interrupt callbacks
     peer_is_there: Callable[[], bool] | None = None  # of a port that connects when it is started
-    max_room: int = 0  # most bytes in each buffer of a chain that is sent; 0: no bound
     linger_s: float = 0.0  # a peer may still read what was sent: wait before closing
     records: int | None = None  # of the trace that it reads
     cut: NDArray[np.uint64] | None = None

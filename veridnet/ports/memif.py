@@ -62,11 +62,6 @@ class Memif(PortKind):
         plan.mac = None
         plan.rx_desc = plan.tx_desc = 1 << values["rsize"]
         plan.max_frame = 65535
-        # DPDK 24.11's net_memif copies each buffer of a chain into one slot without a look at its
-        # length, if the pool's buffers, headroom aside, are no longer than a slot. What net_pcap
-        # chains is longer: it uses the headroom of all buffers but the first.
-        if not values["zero_copy"] and values["bsize"] >= plan.data_room:
-            plan.max_room = values["bsize"]
         plan.details["socket"] = path
         plan.guarded = True
         if values["role"] == "client":

@@ -163,14 +163,12 @@ cdef class NativePort:
             copy_pool.users += 1
 
     def set_tx(self, *, max_frame=None, bint rx_only=False, bint direct=False,
-               bint vlan_extra=False, policy=None, retry_s=None, shared=None,
-               max_room=None) -> None:
+               bint vlan_extra=False, policy=None, retry_s=None, shared=None) -> None:
         """How packets leave: frame limit in bytes without FCS, policy, retry bound.
 
         `rx_only`: nothing does. `direct`: only packets of one segment of pool memory do, others
         are copied first. `vlan_extra`: a frame tagged 0x8100 may be 4 bytes longer. `shared`:
-        several lcores send on one queue. `max_room`: a chain with more bytes in one of its buffers
-        is copied first, into buffers of the port's pool; 0 for no bound.
+        several lcores send on one queue.
         """
         cdef int q
         self.check()
@@ -179,8 +177,6 @@ cdef class NativePort:
         for q in range(self.n_tx_queues):
             if max_frame is not None:
                 self.txqs[q].max_len = max_frame
-            if max_room is not None:
-                self.txqs[q].max_room = max_room
             if rx_only:
                 self.txqs[q].flags |= vn.VN_TXF_RX_ONLY
             if direct:
