@@ -167,7 +167,8 @@ vn_tx_sized(struct vn_txq *q, struct rte_mbuf **pkts, uint16_t n, struct vn_size
 {
 	uint16_t sent;
 
-	if (unlikely((q->flags & ~(VN_TXF_VLAN4 | VN_TXF_GUARDED)) || s.max_len > q->max_len ||
+	/* Nothing is odd in a burst of direct segments: VN_TXF_DIRECT has nothing to do for it. */
+	if (unlikely((q->flags & (VN_TXF_RX_ONLY | VN_TXF_SHARED)) || s.max_len > q->max_len ||
 		     s.odd))
 		return vn_tx_slow(q, pkts, n, s, policy);
 	sent = vn_tx_burst(q, pkts, n);

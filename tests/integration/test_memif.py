@@ -22,10 +22,14 @@ def memif(lab: Lab, role: str, keys: str = "") -> str:
     return f"memif:role={role},socket={lab.folder}/memif.sock{',' + keys if keys else ''}"
 
 
-def sizes(path: Path) -> Path:
-    """Frames of every kind of length, in chains of memif's buffers too."""
-    data = [frame("02:00:00:00:00:aa", "02:00:00:00:00:bb", f"{n}", n) for n in
-            (14, 60, 1514, 2047, 2048, 2049, 4096, 9018, 60) * 20]  # fmt: skip
+#: Buffers that hold the longest of `sizes`, for both ends.
+JUMBO = "bsize=9216"
+
+
+def sizes(path: Path, repeat: int = 300, longest: int = 9216) -> Path:
+    """Frames of every kind of length; with 300 repeats the ring of 1,024 slots goes round twice."""
+    lengths = [n for n in (14, 60, 1514, 2047, 2048, 2049, 4096, 9018, 9216, 60) if n <= longest]
+    data = [frame("02:00:00:00:00:aa", "02:00:00:00:00:bb", f"{n}", n) for n in lengths * repeat]
     return write(path, data)
 
 
@@ -33,10 +37,11 @@ def sizes(path: Path) -> Path:
 def test_a_capture_crosses_whole(lab: Lab, tmp_path: Path, demo_pcap: Path, trace: str) -> None:
     """In one process a capture in, in the other a capture out, equal byte for byte."""
     source = demo_pcap if trace == "demo" else sizes(tmp_path / "in.pcap")
-    server = Live(lab, "-p", memif(lab, "server"), "-p", "pcap:tx=out.pcap", "--no-mac-updating",
-                  "--lcores", "0").ready()  # fmt: skip
+    server = Live(lab, "-p", memif(lab, "server", JUMBO), "-p", "pcap:tx=out.pcap",
+                  "--no-mac-updating", "--lcores", "0").ready()  # fmt: skip
     # After its trace the sender stays until the other has taken everything out of the rings.
-    sent = l2fwd("-p", f"pcap:rx={source}", "-p", memif(lab, "client", PATIENT), "--lcores", "1",
+    sent = l2fwd("-p", f"pcap:rx={source}", "-p", memif(lab, "client", f"{JUMBO},{PATIENT}"),
+                 "--lcores", "1",
                  "--no-mac-updating", "--until-idle", "0.7", cwd=tmp_path).ok()  # fmt: skip
     still(server)
     received = server.stop().ok()
@@ -45,15 +50,36 @@ def test_a_capture_crosses_whole(lab: Lab, tmp_path: Path, demo_pcap: Path, trac
     assert frames(tmp_path / "out.pcap") == frames(source)
 
 
+@pytest.mark.parametrize("words", ["ours", "dpdk"])
+def test_a_frame_longer_than_a_buffer(lab: Lab, tmp_path: Path, words: str) -> None:
+    """It is dropped by name: net_memif's chains of buffers break the ring once it goes round."""
+    source = sizes(tmp_path / "in.pcap")
+    server = Live(lab, "-p", memif(lab, "server"), "-p", "pcap:tx=out.pcap", "--no-mac-updating",
+                  "--lcores", "0").ready()  # fmt: skip
+    port = memif(lab, "client", PATIENT)
+    if words == "dpdk":
+        port = (f"vdev:device=net_memif0,{PATIENT},devargs=role=client,"
+                f"socket={lab.folder}/memif.sock,socket-abstract=no")  # fmt: skip
+    sent = l2fwd("-p", f"pcap:rx={source}", "-p", port, "--lcores", "1", "--no-mac-updating",
+                 "--until-idle", "0.7", cwd=tmp_path).ok()  # fmt: skip
+    still(server)
+    received = server.stop().ok()
+    short = [f for f in frames(source) if len(f) <= 2048]
+    assert sent["drops"] == {"too_long": len(frames(source)) - len(short)}
+    assert sent["tx_packets"] == received["rx_packets"] == len(short)
+    assert frames(tmp_path / "out.pcap") == short
+
+
 def test_there_and_back(lab: Lab, tmp_path: Path) -> None:
     """The other process has one port, which sends its packets back: both directions."""
     source = sizes(tmp_path / "in.pcap")
-    server = Live(lab, "-p", memif(lab, "server"), "--no-mac-updating", "--lcores", "0").ready()
+    server = Live(lab, "-p", memif(lab, "server", f"{JUMBO},{PATIENT}"), "--no-mac-updating",
+                  "--lcores", "0").ready()  # fmt: skip
     l2fwd(
         "-p",
         f"pcap:rx={source},tx=out.pcap",
         "-p",
-        memif(lab, "client", PATIENT),
+        memif(lab, "client", f"{JUMBO},{PATIENT}"),
         "--lcores",
         "1",
         "--no-mac-updating",
@@ -209,12 +235,12 @@ def test_an_abstract_server_comes_back(lab: Lab) -> None:
 @pytest.mark.parametrize("keys", ["", "abstract=on"])
 def test_two_interfaces_on_one_socket(lab: Lab, tmp_path: Path, keys: str) -> None:
     """One process serves ids 0 and 1, another uses both: each frame goes to its own."""
-    ids = [f"{keys + ',' if keys else ''}id={i}" for i in (0, 1)]
+    ids = [f"{keys + ',' if keys else ''}id={i},{JUMBO},{PATIENT}" for i in (0, 1)]
     server = Live(lab, "-p", memif(lab, "server", ids[0]), "-p", memif(lab, "server", ids[1]),
                   "--no-mac-updating", "--lcores", "0").ready()  # fmt: skip
     source = sizes(tmp_path / "in.pcap")
-    l2fwd("-p", f"pcap:rx={source}", "-p", memif(lab, "client", f"{ids[0]},{PATIENT}"),
-          "-p", memif(lab, "client", f"{ids[1]},{PATIENT}"), "-p", "pcap:tx=out.pcap",
+    l2fwd("-p", f"pcap:rx={source}", "-p", memif(lab, "client", ids[0]),
+          "-p", memif(lab, "client", ids[1]), "-p", "pcap:tx=out.pcap",
           "--no-mac-updating", "--until-idle", "0.7", "--lcores", "1",
           cwd=tmp_path).ok()  # fmt: skip
     still(server)
@@ -243,7 +269,7 @@ def test_testpmd_as_the_peer(lab: Lab, tmp_path: Path, demo_pcap: Path) -> None:
     )  # fmt: skip
     log.close()
     wait_until(lambda: "Port statistics" in (tmp_path / "testpmd.log").read_text(), "testpmd")
-    mine = sizes(tmp_path / "mine.pcap")
+    mine = sizes(tmp_path / "mine.pcap", longest=2048)
     result = l2fwd(
         "-p", f"pcap:rx={mine},tx=ours.pcap", "-p", memif(lab, "client", PATIENT),
         "--no-mac-updating", "--lcores", "0", "--until-idle", "1", cwd=tmp_path,

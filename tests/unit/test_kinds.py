@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from veridnet import placement
 from veridnet.errors import ConfigError, PortError, VeridnetError
 from veridnet.ports import COMMON_KEYS, KINDS, PCI_ADDRESS, Key
+from veridnet.ports.base import PortPlan
 
 # -- one key --------------------------------------------------------------------------------------
 
@@ -115,6 +117,24 @@ def test_what_dpdk_cannot_take_is_refused(value: str) -> None:
 def test_null_plan_has_room_for_its_frames() -> None:
     assert KINDS["null"].plan({"size": 9000}).data_room == 9000
     assert KINDS["null"].plan({}).data_room == 2048
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        lambda keys: KINDS["memif"].plan({"abstract": True, **keys}),
+        lambda keys: KINDS["vdev"].plan(
+            {"device": "net_memif0", "devargs": ",".join(f"{k}={v}" for k, v in keys.items())}
+        ),
+    ],
+)
+def test_a_memif_frame_is_one_buffer_and_one_mbuf(plan: Callable[..., PortPlan]) -> None:
+    for keys, frame, room in (({}, 2048, 2048), ({"bsize": 9216}, 9216, 9216),
+                              ({"bsize": 512}, 512, 2048)):  # fmt: skip
+        made = plan(keys)
+        assert (made.max_frame, made.data_room, made.direct, made.guarded) == (
+            frame, room, True, True
+        )  # fmt: skip
 
 
 # -- pcap: its files ------------------------------------------------------------------------------

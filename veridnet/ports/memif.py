@@ -23,7 +23,8 @@ class Memif(PortKind):
             default="/run/memif.sock"),
         Key("abstract", bool, "an abstract socket instead of a file", default=False,
             dpdk="socket-abstract"),
-        Key("bsize", int, "bytes of a buffer", default=2048, low=256, high=65535),
+        Key("bsize", int, "bytes of a buffer, and so of the longest frame; the same at both ends",
+            default=2048, low=256, high=65407),
         Key("rsize", int, "log2 of the slots of a ring", default=10, low=4, high=14),
         Key("zero_copy", bool, "zero copy (client only; needs hugepages)", default=False,
             dpdk="zero-copy"),
@@ -61,13 +62,24 @@ class Memif(PortKind):
             plan.needs_hugepages = True
         plan.mac = None
         plan.rx_desc = plan.tx_desc = 1 << values["rsize"]
-        plan.max_frame = 65535
+        one_buffer_a_frame(plan, values["bsize"])
         plan.details["socket"] = path
         plan.guarded = True
         if values["role"] == "client":
             plan.peer_is_there = lambda: is_served(path, values["abstract"])
         # Closing takes the shared memory away, with what the peer has not read yet.
         plan.linger_s = 0.1
+
+
+def one_buffer_a_frame(plan: PortPlan, bsize: int) -> None:
+    """No frame is spread over several of the ring's buffers, nor over several mbufs.
+
+    net_memif (22.11 to 24.11) never clears the flag that chains one buffer to the next: after a
+    round of the ring the peer follows stale ones, and it may use one slot more than are free.
+    """
+    plan.max_frame = bsize
+    plan.data_room = max(2048, bsize)
+    plan.direct = True
 
 
 #: Flag in /proc/net/unix of a socket that listens (__SO_ACCEPTCON).

@@ -9,6 +9,7 @@ from typing import Any
 
 from veridnet.errors import ConfigError, PortError
 from veridnet.ports.base import ETH_VLAN_HEADER, Key, PortKind, PortPlan
+from veridnet.ports.memif import one_buffer_a_frame
 
 PCI_ADDRESS = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
 SYS_PCI = Path("/sys/bus/pci/devices")
@@ -77,7 +78,10 @@ class Vdev(PortKind):
         if not device.startswith(("net_", "eth_", "virtio_user")):
             raise ConfigError(f"{device!r} is no network device: its name begins with net_")
         plan.device = device
-        plan.guarded = device.startswith("net_memif")
+        if device.startswith("net_memif"):
+            plan.guarded = True
+            given = re.search(r"(?:^|,)bsize=(\d{1,5})(?:,|$)", values["devargs"] or "")
+            one_buffer_a_frame(plan, min(int(given[1]), 65407) if given else 2048)
         if values["devargs"]:
             plan.raw_args = values["devargs"]
         plan.hugepages_if_any = True  # virtio-user and vhost share them by file descriptor
