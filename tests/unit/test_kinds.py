@@ -124,7 +124,10 @@ def test_null_plan_has_room_for_its_frames() -> None:
     [
         lambda keys: KINDS["memif"].plan({"abstract": True, **keys}),
         lambda keys: KINDS["vdev"].plan(
-            {"device": "net_memif0", "devargs": ",".join(f"{k}={v}" for k, v in keys.items())}
+            {
+                "device": "net_memif0",
+                "devargs": ",".join(f"{k}={v}" for k, v in keys.items()) or None,
+            }
         ),
     ],
 )
