@@ -38,7 +38,7 @@ PREFERENCES = (
 Row = dict[str, int]
 
 
-# -- what is compared with what ---------------------------------------------------------------------
+# -- what is compared with what --------------------------------------------------------------------
 
 
 def error(row: Row) -> str:
@@ -97,7 +97,7 @@ def column(name: str) -> Callable[[Row], int]:
 
 def checks() -> list[Check]:
     c = Check
-    out = [
+    return [
         c("frame.cap_len", lambda r: True, column("wire_len"), True),
         c("eth.dst", lambda r: r["l2_len"] > 0, column("eth_dst")),
         c("eth.src", lambda r: r["l2_len"] > 0, column("eth_src")),
@@ -180,7 +180,6 @@ def checks() -> list[Check]:
         c("geneve.vni", lambda r: r["tunnel"] == 3, column("tunnel_id")),
         c("gtp.teid", lambda r: r["tunnel"] == 4, column("tunnel_id")),
     ]  # fmt: skip
-    return out
 
 
 CHECKS = checks()
@@ -196,7 +195,7 @@ OTHERS = (
 )  # fmt: skip
 
 
-# -- differences, each with its reason ----------------------------------------------------------------
+# -- differences, each with its reason -------------------------------------------------------------
 
 
 class Found(NamedTuple):
@@ -234,22 +233,23 @@ def pptp(f: Found) -> bool:
 
 
 DIFFERENCES: tuple[tuple[str, Callable[[Found], bool]], ...] = (
-    ("After an error the columns of later headers are 0; tshark shows what it can.", after_an_error),
+    ("After an error the columns of later headers are 0; tshark shows what it can.",
+     after_an_error),
     ("The packet that an ICMP error quotes is no header of this one.", inside("icmp", "icmpv6")),
     ("LLC and SNAP, PPP, LISP and sFlow are not parsed; what they carry is not either.",
      inside("llc", "ppp", "lisp-data", "sflow")),
     ("tshark shows the key of PPTP's GRE (version 1) as its two halves.", pptp),
     ("UDP over IPv6 with no checksum is wrong (RFC 8200); tshark calls it not present.",
      lambda f: f.field == "udp.checksum.status" and f.ours == [0] and f.row["udp_checksum"] == 0),
-    ("On a source route tshark shows the last destination, and verifies checksums with it; the column"
-     " is the header's, and such a checksum is not verified.",
+    ("On a source route tshark shows the last destination, and verifies checksums with it; the "
+     "column is the header's, and such a checksum is not verified.",
      lambda f: (f.protocols.startswith("eth:ethertype:ip:") and f.row["ip_ihl"] > 5
      and (f.field == "ip.dst" or (f.field.endswith(".status") and not f.ours)))
      or ("ipv6.routing" in f.protocols and f.field.endswith(".status") and not f.ours)),
     ("tshark does not say how many bytes of TCP a fragment has.",
      lambda f: f.field == "tcp.len" and f.row["frag"] == 1 and not f.theirs),
     ("icmp_id and icmp_seq are an echo's.",
-     lambda f: f.field in ("icmp.ident", "icmp.seq") and f.row["icmp_type"] in (13, 14, 15, 16, 17)),
+     lambda f: f.field in ("icmp.ident", "icmp.seq") and 13 <= f.row["icmp_type"] <= 18),
     ("ICMP over IPv6, and ICMPv6 over IPv4, are not parsed.",
      lambda f: f.field.startswith("icmp") and not f.ours and f.row["icmp_type"] == 0
      and f.row["ip_proto"] == (1 if six(f.row) else 58)),
@@ -261,8 +261,8 @@ DIFFERENCES: tuple[tuple[str, Callable[[Found], bool]], ...] = (
      lambda f: error(f.row) == "bad_ip_len" and f.row["ip_len"] < 20 and not f.theirs),
     ("ip_len is 65535 where the length and the 40 bytes of the header are more.",
      lambda f: f.field == "ipv6.plen" and f.theirs[0] > 65495 and f.row["ip_len"] == 65535),
-    ("A TCP header whose own length is wrong counts as 20 bytes, all of whose columns are there; tshark"
-     " shows the length as it stands, and little after one under 20.",
+    ("A TCP header whose own length is wrong counts as 20 bytes, all of whose columns are there; "
+     "tshark shows the length as it stands, and little after one under 20.",
      lambda f: error(f.row) == "bad_doff" and f.field.startswith("tcp.")
      and (not f.theirs or f.field in ("tcp.hdr_len", "tcp.len"))),
     ("After a UDP length under 8 tshark shows no checksum.",
@@ -276,7 +276,7 @@ def reason(found: Found) -> str:
     return next((why for why, is_that in DIFFERENCES if is_that(found)), "")
 
 
-# -- both sides -----------------------------------------------------------------------------------------
+# -- both sides ------------------------------------------------------------------------------------
 
 
 def number(text: str) -> int:
@@ -308,7 +308,7 @@ def tshark(path: Path) -> list[dict[str, list[str]]]:
 
 
 def ours(frames: Sequence[bytes]) -> list[list[Row]]:
-    """For each packet: its layers' columns, the outermost first, those without a packet left out."""
+    """For each packet: its layers' columns, the outermost first; only those that it has."""
     out: list[list[Row]] = []
     for at in range(0, len(frames), 4096):
         burst = vn.Burst.from_bytes(frames[at : at + 4096])
@@ -347,7 +347,7 @@ def outer_tags(packet: dict[str, list[str]]) -> None:
 
 
 def extension_headers(row: Row, packet: dict[str, list[str]]) -> None:
-    """How many, and what is above the last: each header says the next one's number, but the last."""
+    """How many, and what is above the last: each header says the next one's number."""
     if not six(row) or row["error"] or packet["frame.protocols"][0].split(":").count("ipv6") > 1:
         return
     follow = [int(v) for name in EXTENSIONS for v in packet[name]]
@@ -389,7 +389,7 @@ def explain(frames: Sequence[bytes], path: Path) -> None:
 
 
 def as_ethernet(path: Path) -> list[bytes]:
-    """The packets of a capture of another link type that hold IP, each behind an Ethernet header."""
+    """The packets of a capture of another link type that hold IP, behind Ethernet headers."""
     out = []
     with RawPcapReader(str(path)) as reader:
         for data, meta in reader:
@@ -405,7 +405,7 @@ def as_ethernet(path: Path) -> list[bytes]:
     return out
 
 
-# -- the tests ------------------------------------------------------------------------------------------
+# -- the tests -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trace", captures.ethernet_traces())
