@@ -48,6 +48,21 @@ sum_is_right(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint32_t pseu
 	return pseudo == 0xffff ? VN_CSUM_GOOD : VN_CSUM_BAD;
 }
 
+/* rte_hash_crc() loads words from where they are not aligned. */
+static uint32_t
+crc32c(const uint8_t *p, uint32_t len, uint32_t crc)
+{
+	uint64_t word;
+
+	for (; len >= 8; p += 8, len -= 8) {
+		memcpy(&word, p, 8);
+		crc = rte_hash_crc_8byte(word, crc);
+	}
+	for (; len > 0; p++, len--)
+		crc = rte_hash_crc_1byte(*p, crc);
+	return crc;
+}
+
 /* The CRC32c of an SCTP packet, with zeros where it stands. -1: it is not all here. */
 static int64_t
 sctp_crc(const struct rte_mbuf *m, uint32_t off, uint32_t len)
@@ -66,7 +81,7 @@ sctp_crc(const struct rte_mbuf *m, uint32_t off, uint32_t len)
 
 		if (p == NULL)
 			return -1;
-		crc = rte_hash_crc(p, size, crc);
+		crc = crc32c(p, size, crc);
 		at += size;
 	}
 	return rte_cpu_to_le_32(~crc);

@@ -257,6 +257,8 @@ def c_header() -> str:
     out += ["};", "", "static const uint8_t vn_field_size[] = {"]
     out += [f"\t{int(f.dtype.removeprefix('uint')) // 8}, /* {f.name} */" for f in FIELDS]
     out += ["};", "", f"#define VN_WRITABLE {', '.join('VN_I_' + name for name in WRITABLE)}"]
+    out += ["", "/* X(name) for each column, in that order. */", "#define VN_EACH(X) \\"]
+    out += [f"\tX({f.name}) \\" for f in FIELDS]
     out += ["", "#endif", ""]
     return "\n".join(out)
 
