@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What a parse costs, in one process: the five-tuple columns by each SIMD level, and the peer, which
- * is rte_net_get_ptype and reading the same five fields one packet at a time. In turn, round by
- * round: over 256 packets that stay in cache, and over a shuffled set that no cache holds. IMIX
+ * What a parse costs, in one process: the five-tuple columns by each SIMD level, and the peer,
+ * which is rte_net_get_ptype and reading the same five fields one packet at a time. In turn, round
+ * by round: over 256 packets that stay in cache, and over a shuffled set that no cache holds. IMIX
  * differs from 64 bytes only in what stands in the lengths: no more bytes are touched.
  *
  *     parse ROUNDS COLD_PACKETS     prints one JSON object: case -> [ns a packet, one a round]
@@ -21,7 +21,8 @@
 
 #include "vn_parse.h"
 
-#define STRIDE 2368 /* an mbuf with its header, headroom and 2,048 bytes, as a mempool lays them */
+#define STRIDE 2368 /* an mbuf with its header, headroom and 2,048 bytes, as a mempool lays them   \
+		     */
 #define BURST 256
 #define FIVE_TUPLE (VN_F(ip_proto) | VN_F(ip_src) | VN_F(ip_dst) | VN_G_L4)
 
@@ -51,16 +52,16 @@ scalar(struct rte_mbuf *const *pkts, uint16_t n)
 		c.l4_src[i] = c.l4_dst[i] = 0;
 		if (!RTE_ETH_IS_IPV4_HDR(type))
 			continue;
-		const struct rte_ipv4_hdr *ip =
-			rte_pktmbuf_mtod_offset(pkts[i], const struct rte_ipv4_hdr *, l3);
+		const struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(
+			pkts[i], const struct rte_ipv4_hdr *, l3);
 
 		c.ip_proto[i] = ip->next_proto_id;
 		c.ip_src[i] = rte_be_to_cpu_32(ip->src_addr);
 		c.ip_dst[i] = rte_be_to_cpu_32(ip->dst_addr);
 		if ((type & RTE_PTYPE_L4_MASK) == RTE_PTYPE_L4_UDP ||
 		    (type & RTE_PTYPE_L4_MASK) == RTE_PTYPE_L4_TCP) {
-			const struct rte_udp_hdr *udp =
-				rte_pktmbuf_mtod_offset(pkts[i], const struct rte_udp_hdr *, l4);
+			const struct rte_udp_hdr *udp = rte_pktmbuf_mtod_offset(
+				pkts[i], const struct rte_udp_hdr *, l4);
 
 			c.l4_src[i] = rte_be_to_cpu_16(udp->src_port);
 			c.l4_dst[i] = rte_be_to_cpu_16(udp->dst_port);
@@ -132,8 +133,8 @@ main(int argc, char **argv)
 	n -= n % BURST;
 	for (unsigned int f = 0; f < VN_COLUMNS; f++)
 		column[f] = aligned_alloc(64, BURST * 8);
-	memory = mmap(NULL, (size_t)n * STRIDE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory = mmap(NULL, (size_t)n * STRIDE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		      -1, 0);
 	cold = malloc(n * sizeof(*cold));
 	found = calloc((size_t)rounds * (size_t)(levels + 1) * 2, sizeof(*found));
 	if (memory == MAP_FAILED || cold == NULL || found == NULL) {
@@ -164,14 +165,15 @@ main(int argc, char **argv)
 
 				measure(level, cold, BURST, 100);
 				found[(r * 2 + (unsigned int)set) * (unsigned int)(levels + 1) +
-				      (unsigned int)(level + 1)] =
-					set ? measure(level, cold, n, 1)
-					    : measure(level, cold, BURST, 20000);
+				      (unsigned int)(level + 1)] = set ? measure(level, cold, n, 1)
+								       : measure(level, cold, BURST,
+										 20000);
 			}
 	for (int set = 0; set < 2; set++)
 		for (int level = -1; level < levels; level++) {
 			printf("%s\"%s %s\": [", set == 0 && level < 0 ? "{" : ", ",
-			       level < 0 ? "scalar" : vn_simd_names[level], set ? "cold" : "cached");
+			       level < 0 ? "scalar" : vn_simd_names[level],
+			       set ? "cold" : "cached");
 			for (unsigned int r = 0; r < rounds; r++)
 				printf("%s%.4f", r ? ", " : "",
 				       found[(r * 2 + (unsigned int)set) *

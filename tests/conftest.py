@@ -27,6 +27,9 @@ NO_TRACES = "the shared traces (../shared/traces) are not here"
 # The source folder veridnet/ has no compiled modules: it must never shadow the installed package.
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 
+# For header_stacks, which unit and integration tests share.
+sys.path.append(str(ROOT / "tests"))
+
 FAILED = pytest.StashKey[bool]()
 LIMIT_S = 180
 

@@ -739,6 +739,7 @@ class Runtime:
             policy=plan.policy,
             retry_s=None if plan.retry_us is None else plan.retry_us / 1e6,
         )
+        port.describe_headers(port.index, plan.time_unit, plan.marks)
         if plan.guarded:
             port.guard()
         if plan.records is not None:

@@ -177,6 +177,8 @@ cdef extern from "vn_parse.h" nogil:
     int vn_time_offset
     uint64_t vn_time_flag
     uint32_t vn_time_unit[]
+    uint16_t vn_port_number[]
+    void vn_time_look()
 
 cdef extern from "vn_match.h" nogil:
     enum:

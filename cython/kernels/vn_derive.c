@@ -189,8 +189,7 @@ l4_is_right(const struct vn_columns *c, uint32_t i, const struct rte_mbuf *m, ui
 		a = rte_pktmbuf_read(m, l3 + (v6 ? 8 : 12), bytes, addr);
 		if (a == NULL)
 			return VN_CSUM_NONE;
-		if (unlikely(off - l3 != (v6 ? 40 : 20)) &&
-		    vn_rerouted(m, l3, off, v6))
+		if (unlikely(off - l3 != (v6 ? 40 : 20)) && vn_rerouted(m, l3, off, v6))
 			return VN_CSUM_NONE;
 		pseudo = rte_raw_cksum(a, bytes) + rte_cpu_to_be_16(proto);
 		pseudo += rte_cpu_to_be_16((uint16_t)(end - off));

@@ -14,7 +14,7 @@ enum vn_match_op {
 	VN_MATCH_PUSH, /* the test's result becomes a new top */
 	VN_MATCH_AND,  /* the test's result is joined with the top */
 	VN_MATCH_OR,
-	VN_MATCH_NOT, /* no test: the top alone ... */
+	VN_MATCH_NOT,	   /* no test: the top alone ... */
 	VN_MATCH_JOIN_AND, /* ... or the top two, which become one */
 	VN_MATCH_JOIN_OR,
 };

@@ -6,7 +6,8 @@
 
 #define ROWS VN_MATCH_ROWS
 
-/* The test of one column, over a block. Two unsigned comparisons are one: what is below lo wraps. */
+/* The test of one column, over a block. Two unsigned comparisons are one: what is below lo wraps.
+ */
 #define TESTS(bits)                                                                                \
 	static inline void test##bits(const uint##bits##_t *restrict x,                            \
 				      const struct vn_match_step *s, uint8_t *restrict to,         \

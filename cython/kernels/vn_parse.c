@@ -881,7 +881,7 @@ parse_mbuf(const struct vn_columns *c, uint32_t row, vn_fieldset want, const str
 {
 	if (want & (VN_F(in_port) | VN_F(rx_time))) {
 		if (want & VN_F(in_port))
-			c->in_port[row] = m->port;
+			c->in_port[row] = vn_in_port(m);
 		if (want & VN_F(rx_time))
 			c->rx_time[row] = vn_rx_time(m);
 	}
@@ -940,7 +940,7 @@ vn_parse_inner(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *co
 			continue;
 		p = contiguous(pkts[i], scratch, &avail);
 		if (want & VN_F(in_port))
-			c->in_port[i] = pkts[i]->port;
+			c->in_port[i] = vn_in_port(pkts[i]);
 		if (want & VN_F(rx_time))
 			c->rx_time[i] = vn_rx_time(pkts[i]);
 		parse_one(c, i, want, p, inner_off[i], avail, inner_off[i] + inner_len[i],
@@ -1012,3 +1012,16 @@ vn_parse(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *p
 int vn_time_offset;
 uint64_t vn_time_flag;
 uint32_t vn_time_unit[RTE_MAX_ETHPORTS];
+uint16_t vn_port_number[RTE_MAX_ETHPORTS];
+
+void
+vn_time_look(void)
+{
+	int offset = rte_mbuf_dynfield_lookup(RTE_MBUF_DYNFIELD_TIMESTAMP_NAME, NULL);
+	int bit = rte_mbuf_dynflag_lookup(RTE_MBUF_DYNFLAG_RX_TIMESTAMP_NAME, NULL);
+
+	if (offset < 0 || bit < 0)
+		return;
+	vn_time_offset = offset;
+	vn_time_flag = RTE_BIT64(bit);
+}

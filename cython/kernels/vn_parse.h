@@ -91,6 +91,16 @@ void vn_parse_avx512(const struct vn_columns *c, vn_fieldset want, struct rte_mb
 extern VN_EXPORT int vn_time_offset;
 extern VN_EXPORT uint64_t vn_time_flag;
 extern VN_EXPORT uint32_t vn_time_unit[RTE_MAX_ETHPORTS];
+/* DPDK's number of a port -> its number in the runtime, by the order in which ports were added. */
+extern VN_EXPORT uint16_t vn_port_number[RTE_MAX_ETHPORTS];
+/* Looks where receive times stand: once a port that writes them may be there. */
+VN_EXPORT void vn_time_look(void);
+
+static inline uint16_t
+vn_in_port(const struct rte_mbuf *m)
+{
+	return m->port < RTE_MAX_ETHPORTS ? vn_port_number[m->port] : UINT16_MAX;
+}
 
 static inline uint64_t
 vn_rx_time(const struct rte_mbuf *m)

@@ -260,7 +260,7 @@ VN_BLOCK_FN(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const
 				if (rest >> k & 1)
 					continue;
 				if (ASKED(in_port))
-					c->in_port[i + k] = pkts[i + k]->port;
+					c->in_port[i + k] = vn_in_port(pkts[i + k]);
 				if (ASKED(wire_len))
 					c->wire_len[i + k] = pkt_len[k];
 				if (ASKED(eth_dst))

@@ -90,7 +90,7 @@ struct row {
 /* What must be known of a packet to write to it. */
 #define PLACES                                                                                     \
 	(VN_F(l2_len) | VN_F(l3_len) | VN_F(l4_len) | VN_F(frag) | VN_F(payload_off) |             \
-	 VN_F(payload_len) | VN_F(vlan_depth) | VN_F(ip_version) | VN_F(ip_proto) | \
+	 VN_F(payload_len) | VN_F(vlan_depth) | VN_F(ip_version) | VN_F(ip_proto) |                \
 	 VN_F(udp_checksum) | VN_F(error))
 
 static const enum vn_field writable[] = {VN_WRITABLE};
@@ -298,8 +298,8 @@ write_row(const struct vn_columns *c, vn_fieldset fields, uint32_t i, struct rte
 	}
 	if (again && proto == 132 && o[VN_I_frag] == 0 && o[VN_I_error] == 0)
 		vn_sctp_seal(m, (uint32_t)(o[VN_I_l2_len] + o[VN_I_l3_len]),
-			     (uint32_t)(o[VN_I_payload_off] + o[VN_I_payload_len] -
-					o[VN_I_l2_len] - o[VN_I_l3_len]));
+			     (uint32_t)(o[VN_I_payload_off] + o[VN_I_payload_len] - o[VN_I_l2_len] -
+					o[VN_I_l3_len]));
 	return true;
 }
 

@@ -4,7 +4,7 @@
 holds columns that outlive their packets. Every column is a row of `veridnet.headers.fields`.
 """
 
-from veridnet._native.headers import set_simd_level, simd_level, simd_levels
+from veridnet._native.headers import set_rss_key, set_simd_level, simd_level, simd_levels
 from veridnet.headers.columns import Columns, Headers, HeaderTable
 from veridnet.headers.fields import ERRORS, FIELDS, GROUPS, Field
 from veridnet.headers.values import ip, ip_text, mac, mac_text
@@ -21,6 +21,7 @@ __all__ = [
     "ip_text",
     "mac",
     "mac_text",
+    "set_rss_key",
     "set_simd_level",
     "simd_level",
     "simd_levels",

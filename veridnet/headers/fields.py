@@ -71,7 +71,8 @@ def _rows() -> tuple[Field, ...]:
     f = Field
     return (
         f("wire_len", "frame", "uint32", "bytes of the frame, without FCS", "", "frame.len"),
-        f("in_port", "frame", "uint16", "DPDK's number of the port that received it"),
+        f("in_port", "frame", "uint16",
+          "which port received it, by the order in which ports were added; 65535: none"),
         f("rx_time", "frame", "uint64",
           "when it was received, ns since 1970; 0: the port does not say", "rte_mbuf_dyn.h"),
         f("l2_len", "frame", "uint16", "bytes before the network header: Ethernet, tags, MPLS"),

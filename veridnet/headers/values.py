@@ -67,10 +67,12 @@ def column_value(name: str, value: Any) -> Any:
         return mac(value)
     if name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa"):
         number = ip(value)
-        if number >> 32:
+        if ":" in value:
             raise ConfigError(f"{name} takes an IPv4 address, not {value}")
         return np.uint32(number)
     if name.startswith("ip6_") and name.endswith(("_hi", "_lo")):
         number = ip(value)
+        if ":" not in value:
+            raise ConfigError(f"{name} takes an IPv6 address, not {value}")
         return np.uint64(number >> 64 if name.endswith("_hi") else number & (2**64 - 1))
     raise ConfigError(f"{name} takes numbers, not {value!r}")

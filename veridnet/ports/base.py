@@ -122,6 +122,8 @@ class PortPlan:
     direct: bool = False
     guarded: bool = False  # bursts must not meet the driver's interrupt callbacks
     peer_is_there: Callable[[], bool] | None = None  # of a port that connects when it is started
+    marks: bool = False  # its driver does not say in an mbuf which port received it
+    time_unit: int = 1  # ns that one unit of its receive times is
     linger_s: float = 0.0  # a peer may still read what was sent: wait before closing
     records: int | None = None  # of the trace that it reads
     cut: NDArray[np.uint64] | None = None

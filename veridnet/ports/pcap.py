@@ -76,6 +76,7 @@ class Pcap(PortKind):
         plan.details["rx_file"] = path
         plan.details["rx_records"] = capture.records
         plan.devargs["rx_pcap"] = inside
+        plan.time_unit = 1000  # net_pcap gives microseconds
         if capture.damaged:
             plan.details["rx_damaged"] = capture.error
             plan.warnings.append(

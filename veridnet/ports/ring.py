@@ -14,4 +14,4 @@ class Ring(PortKind):
     max_queues = 16
 
     def fill(self, plan: PortPlan, values: dict[str, Any]) -> None:
-        pass
+        plan.marks = True

@@ -76,6 +76,16 @@ def set_simd_level(str name) -> None:
     vn.vn_simd_set(levels.index(name))
 
 
+def set_rss_key(bytes key) -> None:
+    """The key of flow_hash, 40 bytes, for this process: what the NIC has, to compute what it does.
+
+    The default is that of the RSS specification, which DPDK's tests use.
+    """
+    if len(key) != 40:
+        raise ValueError(f"an RSS key has 40 bytes, not {len(key)}")
+    vn.vn_hash_set_key(<const uint8_t *><char *>key)
+
+
 cdef inline uint64_t bit_of(int i) noexcept:
     return <uint64_t>1 << (i & 63)
 

@@ -19,6 +19,7 @@ cdef class NativePort:
     cdef readonly uint16_t n_tx_queues
     cdef vn_tx_policy default_policy
     cdef dict stats_at_close
+    cdef bint marks                  # the driver does not say which port packets came from: rx does
     cdef bint guarded                # bursts never meet interrupt callbacks: vn_guard.h
     cdef int check(self) except -1
     cdef int check_started(self) except -1

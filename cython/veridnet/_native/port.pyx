@@ -212,6 +212,17 @@ cdef class NativePort:
             check_rc(self.start_device(), f"{self.device}: cannot be started",
                      PortError)
             self.state = STARTED
+            vn.vn_time_look()
+
+    def describe_headers(self, uint16_t number, unsigned int time_unit, bint marks) -> None:
+        """What header columns say of packets from here: the port's number; ns per unit of time.
+
+        `marks`: the driver does not set mbuf->port, so that rx has to.
+        """
+        self.check()
+        self.marks = marks
+        vn.vn_port_number[self.port_id] = number
+        vn.vn_time_unit[self.port_id] = time_unit
 
     def stop(self) -> None:
         """Stops the device; start() starts it again."""
@@ -499,7 +510,7 @@ cdef class NativePort:
         (rte_eth_rx_burst)
         """
         cdef vn.vn_rxq *q
-        cdef uint16_t n
+        cdef uint16_t n, i
         if vn.vn_forked or self.state != STARTED or self.users:
             self.check_started()
         if queue >= self.n_rx_queues:
@@ -512,6 +523,9 @@ cdef class NativePort:
         q = &self.rxqs[queue]
         n = vn.vn_rx(q, burst.pkts, burst.capacity)
         if n:
+            if self.marks:
+                for i in range(n):
+                    burst.pkts[i].port = self.port_id
             burst.n = n
             burst.generation += 1
             burst.origin = &q.count
