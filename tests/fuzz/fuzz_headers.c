@@ -115,7 +115,7 @@ free_mbuf(struct rte_mbuf *m, const uint8_t *bytes)
 /* What the vector loop knows: UDP and TCP over IPv4. */
 static const uint8_t udp_frame[] = {
 	2,    0,  0,   0,    0,	   1,	 2, 0,	0,  0, 0, 2,   8,   0, 0x45,
-	0xb9, 0,  29,  0x12, 0x34, 0,	 0, 3,	17, 0, 9, 192, 0,   2, 1,
+	0xba, 0,  29,  0x12, 0x34, 0,	 0, 3,	17, 0, 9, 192, 0,   2, 1,
 	198,  51, 100, 200,  0x0f, 0xa1, 0, 53, 0,  9, 1, 2,   'x',
 };
 static const uint8_t tcp_frame[] = {

@@ -161,6 +161,32 @@ def test_bursts(runtime, level, everything) -> None:
         check_burst(some, part(want, 2000 * k, 2000))
 
 
+IN_VECTOR = "eth vlan mpls arp ip ipv4 ipv6 l4 sctp icmp ipsec".split()
+VECTOR = [
+    f.name for f in FIELDS if f.group in IN_VECTOR or f.name in ("in_port", "wire_len", "frag")
+]
+
+
+@pytest.mark.parametrize("names", [NAMES, VECTOR, [*VECTOR, "flow_hash"]])
+def test_all_at_once(runtime, level, everything, names) -> None:
+    """A plan: all its columns in one pass, not one after another as they are read."""
+    port = runtime.add_port("ring")
+    burst = vn.Burst(1000, headers=vn.Headers(*names))
+    fit = [f for f in everything[0] if 14 <= len(f) <= 1514]
+    rng = random.Random(4)
+    fit += [any_values(rng, rng.choice(PLAIN)) for _ in range(3000)]
+    rng.shuffle(fit)
+    for frames in pieces(fit[:5000], 1000):
+        sent = vn.Burst.from_bytes(list(frames))
+        port.tx(sent)
+        port.rx(burst)
+        assert len(burst) == len(frames)
+        want = layers(frames, 2)
+        same(columns(burst.headers, names), want[0], frames)
+        same(columns(burst.headers.inner, names), want[1], frames)
+        burst.clear()
+
+
 def test_across_segments(runtime, level) -> None:
     """Headers in mbufs of 64 bytes each."""
     pool = runtime.add_pool(8191, data_room=64)
@@ -239,18 +265,24 @@ def test_every_place_in_a_block(runtime, level) -> None:
             burst.clear()
 
 
+def any_values(rng: random.Random, frame: bytes) -> bytes:
+    """The same headers with any values in them, but for those that say what follows."""
+    out = bytearray(rng.randbytes(len(frame)))
+    for at in (12, 13, 14, 16, 17, 21, 23):  # types, lengths, fragment offset
+        out[at] = frame[at]
+    out[20] &= 0xC0  # neither a fragment
+    return bytes(out)
+
+
 def test_vector_columns_alone(runtime, level) -> None:
     """The columns that the vector loop makes, asked for without those that it cannot."""
     rng = random.Random(3)
-    frames = [rng.choice(PLAIN) for _ in range(500)] + list(hs.stacks().values())
+    frames = [any_values(rng, rng.choice(PLAIN)) for _ in range(500)] + list(hs.stacks().values())
     rng.shuffle(frames)
     want = layers(frames, 1)[0]
-    names = [f.name for f in FIELDS if f.group in ("eth", "vlan", "mpls", "arp", "ip", "ipv4",
-             "ipv6", "l4", "sctp", "icmp", "ipsec")]  # fmt: skip
-    names += ["in_port", "wire_len", "frag"]
     for n in (*range(1, 70), len(frames)):
         burst = vn.Burst.from_bytes(frames[:n])
-        same(columns(burst.headers, names), {k: c[:n] for k, c in want.items()}, frames)
+        same(columns(burst.headers, VECTOR), {k: c[:n] for k, c in want.items()}, frames)
         burst.clear()
 
 
