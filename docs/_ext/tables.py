@@ -9,6 +9,10 @@
     All kinds: DPDK's driver, queues, rights, what it is.
 ``{drop-reasons}``
     Every reason for which a packet can end unsent.
+``{header-columns}``
+    Every header column, by group.
+``{header-errors}``
+    Every value of the error column.
 ``{command-help} COMMAND``
     What ``veridnet COMMAND --help`` prints.
 ``{profile-keys} TABLE``
@@ -34,6 +38,7 @@ from veridnet.apps.l2fwd import PROFILE_KEYS, L2fwdOptions
 from veridnet.cli.commands import COMMANDS
 from veridnet.cli.common import Parser
 from veridnet.config import RuntimeConfig
+from veridnet.headers.fields import ERRORS, FIELDS, GROUPS
 from veridnet.ports import COMMON_KEYS, KINDS, Key
 
 logger = logging.getLogger(__name__)
@@ -148,6 +153,31 @@ class DropReasons(Generated):
         return markdown_table(("reason", "meaning"), rows)
 
 
+class HeaderColumns(Generated):
+    """All columns."""
+
+    def lines(self, argument: str) -> list[str]:
+        out: list[str] = []
+        for group, meaning in GROUPS.items():
+            rows = (
+                [f"`{f.name}`", f"{f.dtype}{' *w*' if f.writable else ''}", cell(f.meaning),
+                 cell(f.spec), cell(f.tshark)]
+                for f in FIELDS if f.group == group
+            )  # fmt: skip
+            out += [f"**{group}**: {meaning}", ""]
+            out += markdown_table(("column", "dtype", "meaning", "defined in", "tshark"), rows)
+            out += [""]
+        return out
+
+
+class HeaderErrors(Generated):
+    """All errors."""
+
+    def lines(self, argument: str) -> list[str]:
+        rows = ([str(n), f"`{name}`", cell(text)] for n, (name, text) in enumerate(ERRORS))
+        return markdown_table(("value", "name", "meaning"), rows)
+
+
 class ProfileKeys(Generated):
     """The keys of a profile's table."""
 
@@ -195,6 +225,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "common-keys": CommonKeys,
         "port-kinds": PortKinds,
         "drop-reasons": DropReasons,
+        "header-columns": HeaderColumns,
+        "header-errors": HeaderErrors,
         "profile-keys": ProfileKeys,
         "command-help": CommandHelp,
     }.items():
