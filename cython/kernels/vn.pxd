@@ -206,6 +206,47 @@ cdef extern from "vn_write.h" nogil:
     int vn_vlan_pop(rte_mbuf **pkts, uint16_t n, const uint8_t *where)
     uint16_t vn_partition(rte_mbuf **pkts, uint16_t n, const uint8_t *mask, rte_mbuf **out)
 
+cdef extern from "vn_table.h" nogil:
+    enum:
+        VN_CAPTURE_ERRBUF
+    struct vn_table:
+        pass
+    vn_table *vn_table_open(int fd, char *error)
+    void vn_table_close(vn_table *t)
+    int vn_table_linktype(const vn_table *t)
+    bint vn_table_readable(const vn_table *t)
+    const char *vn_table_error(const vn_table *t)
+
+cdef extern from "vn_text.h" nogil:
+    enum vn_text_kind:
+        VN_TEXT_NUMBER
+        VN_TEXT_HEX
+        VN_TEXT_MAC
+        VN_TEXT_IP4
+        VN_TEXT_IP6
+        VN_TEXT_TIME
+        VN_TEXT_NAME
+        VN_TEXT_ROW
+        VN_TEXT_KINDS
+    struct vn_word:
+        const char *text
+        uint32_t len
+    struct vn_cell:
+        vn_word before
+        vn_word after
+        vn_word none
+        const uint8_t *shown
+        const vn_word *names
+        uint16_t n_names
+        uint16_t field
+        uint16_t low
+        uint8_t kind
+        uint8_t digits
+        uint8_t width
+    size_t vn_text_room(const vn_cell *cells, uint32_t n_cells)
+    size_t vn_text(const vn_columns *c, const vn_cell *cells, uint32_t n_cells, const uint8_t *mask,
+                   uint32_t first, uint32_t last, uint64_t base, char *out)
+
 cdef extern from "vn_derive.h" nogil:
     void vn_hash_set_key(const uint8_t *key)
 
@@ -218,6 +259,8 @@ cdef extern from * nogil:
         vn_parse_inner(c, vn_set(lo, hi), pkts, n, off, len, kind)
     #define vn_write2(c, lo, hi, pkts, n, where) vn_write(c, vn_set(lo, hi), pkts, n, where)
     #define vn_derive2(c, lo, hi, pkts, n, base) vn_derive(c, vn_set(lo, hi), pkts, n, base)
+    #define vn_table_read2(t, c, lo, hi, dlo, dhi, n) \\
+        vn_table_read(t, c, vn_set(lo, hi), vn_set(dlo, dhi), n)
     #define vn_parse_bytes2(c, row, lo, hi, p, base, avail, end, start) \\
         vn_parse_bytes(c, row, vn_set(lo, hi), p, base, avail, end, start)
     """
@@ -231,3 +274,5 @@ cdef extern from * nogil:
     void vn_parse_bytes2(const vn_columns *c, uint32_t row, uint64_t lo, uint64_t hi,
                          const uint8_t *p, uint32_t base, uint32_t avail, uint32_t end,
                          vn_start start)
+    uint32_t vn_table_read2(vn_table *t, const vn_columns *c, uint64_t lo, uint64_t hi,
+                            uint64_t dlo, uint64_t dhi, uint32_t n)

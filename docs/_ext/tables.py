@@ -35,7 +35,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import veridnet
 from veridnet.apps.l2fwd import PROFILE_KEYS, L2fwdOptions
-from veridnet.cli.commands import COMMANDS
+from veridnet.cli.commands import COMMANDS, load
 from veridnet.cli.common import Parser
 from veridnet.config import RuntimeConfig
 from veridnet.headers.fields import ERRORS, FIELDS, GROUPS
@@ -202,7 +202,7 @@ class CommandHelp(SphinxDirective):
         os.environ["COLUMNS"] = "100"
         parser = Parser(prog="veridnet")
         sub = parser.add_subparsers()
-        for command in COMMANDS:
+        for command in map(load, COMMANDS):
             command.add_parser(sub)
         if self.arguments[0] not in sub.choices:
             raise self.error(f"there is no command {self.arguments[0]!r}")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from veridnet._version import __version__
-from veridnet.cli import doctor, l2fwd, ports
 from veridnet.cli.common import Parser, one_line, open_standard_streams
 from veridnet.errors import CaptureError, ConfigError, VeridnetError
 
-COMMANDS = (l2fwd, doctor, ports)
+#: Modules of veridnet.cli, a command each. Only the one that runs is loaded.
+COMMANDS = ("l2fwd", "headers", "doctor", "ports")
 
 EXAMPLES = """\
 examples:
@@ -19,9 +21,16 @@ examples:
                                             forward a capture into another
   veridnet l2fwd --learn --port tap:iface=vtap0 --port tap:iface=vtap1
                                             bridge two interfaces of the Linux stack
+  veridnet headers in.pcap --fields ip_src,ip_dst,l4_dst
+                                            header fields of a capture, as tshark -T fields
   veridnet doctor                           what works on this machine, and what mends the rest
   veridnet ports                            what ports there can be, and their keys
 """
+
+
+def load(name: str) -> ModuleType:
+    """A command's module."""
+    return importlib.import_module(f"veridnet.cli.{name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,9 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"veridnet {__version__}")
     sub = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(sub)
-    args = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        load(name).add_parser(sub)
+    args = parser.parse_args(words)
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2

@@ -14,10 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from veridnet.config import PortSpec, Profile, load_profile, parse_port, parse_vdev
 from veridnet.errors import ConfigError, VeridnetError
+
+# veridnet.config loads numpy, which commands without ports do not need: see its uses.
+if TYPE_CHECKING:
+    from veridnet.config import PortSpec, Profile
 
 #: What people write for options that are called otherwise.
 MEANT = {
@@ -73,6 +76,8 @@ class PortAction(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
+        from veridnet.config import parse_port, parse_vdev
+
         parse = parse_vdev if option_string == "--vdev" else parse_port
         try:
             spec = parse(str(values))
@@ -148,6 +153,8 @@ def as_typed(args: argparse.Namespace) -> Iterator[None]:
 
 def read_profile(path: str | None, keys: dict[str, type]) -> Profile:
     """The profile of --config, or an empty one."""
+    from veridnet.config import Profile, load_profile
+
     return load_profile(path, keys) if path else Profile()
 
 

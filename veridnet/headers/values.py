@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from veridnet.errors import ConfigError
+
+
+def _numpy() -> ModuleType:
+    """numpy, which takes 0.1 s to load: only who has columns needs it."""
+    import numpy
+
+    return numpy
 
 
 def mac(text: str | bytes) -> int:
@@ -69,10 +75,11 @@ def column_value(name: str, value: Any) -> Any:
         number = ip(value)
         if ":" in value:
             raise ConfigError(f"{name} takes an IPv4 address, not {value}")
-        return np.uint32(number)
+        return _numpy().uint32(number)
     if name.startswith("ip6_") and name.endswith(("_hi", "_lo")):
         number = ip(value)
         if ":" not in value:
             raise ConfigError(f"{name} takes an IPv6 address, not {value}")
-        return np.uint64(number >> 64 if name.endswith("_hi") else number & (2**64 - 1))
+        half = number >> 64 if name.endswith("_hi") else number & (2**64 - 1)
+        return _numpy().uint64(half)
     raise ConfigError(f"{name} takes numbers, not {value!r}")

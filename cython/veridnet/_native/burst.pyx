@@ -329,7 +329,7 @@ cdef class Burst:
         Valid until the burst's next rx or tx; reading a column after that raises StateError.
         """
         if _columns_type is None:
-            import veridnet.headers  # no-cython-lint  its types are told to us
+            import veridnet.headers.columns  # no-cython-lint  its types are told to us
         return _columns_type(self)
 
     @property
