@@ -15,8 +15,8 @@ from veridnet.headers.fields import FIELDS, GROUPS
 from veridnet.headers.source import Source
 
 if TYPE_CHECKING:
+    from veridnet._native.matchers import Program
     from veridnet._native.table import Format
-    from veridnet.headers.match import Program
 
 DESCRIPTION = """\
 Prints header fields of a capture's packets, a line a packet, as tshark -T fields does, at a hundred
@@ -50,23 +50,37 @@ def add_parser(sub: Any) -> None:
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    p.add_argument("capture", nargs="?", metavar="FILE",
-                   help="pcap or pcapng of Ethernet frames or IP packets; -: standard input")  # fmt: skip
-    p.add_argument("-f", "--fields", metavar="NAMES", action="append",
-                   help="columns, groups or tshark's fields, with commas between "
-                   f"({','.join(DEFAULT)})")  # fmt: skip
-    p.add_argument("-w", "--where", metavar="MATCH",
-                   help="only packets that match: \"ip_proto == tcp and tcp_flags & syn\"")  # fmt: skip
-    p.add_argument("-n", "--count", metavar="N", type=common.number(int, "--count 10"),
-                   help="at most so many packets, of those that match")  # fmt: skip
+    p.add_argument(
+        "capture", nargs="?", metavar="FILE",
+        help="pcap or pcapng of Ethernet frames or IP packets; -: standard input",
+    )  # fmt: skip
+    p.add_argument(
+        "-f", "--fields", metavar="NAMES", action="append",
+        help="columns, groups or tshark's fields, with commas between "
+        f"({','.join(DEFAULT)})",
+    )  # fmt: skip
+    p.add_argument(
+        "-w", "--where", metavar="MATCH",
+        help='only packets that match: "ip_proto == tcp and tcp_flags & syn"',
+    )  # fmt: skip
+    p.add_argument(
+        "-n", "--count", metavar="N", type=common.number(int, "--count 10"),
+        help="at most so many packets, of those that match",
+    )  # fmt: skip
     form = p.add_argument_group("output (else tab-separated, or a table on a terminal)")
     form.add_argument("--csv", action="store_true", help="commas between, and a line of headings")
-    form.add_argument("--json", action="store_true",
-                      help="one array of objects; numbers as numbers, what is not there null")  # fmt: skip
-    form.add_argument("--parquet", metavar="FILE",
-                      help="write FILE for pandas, DuckDB, Spark; needs pyarrow")  # fmt: skip
-    form.add_argument("--stats", action="store_true",
-                      help="how many packets, of which protocols, with which errors")  # fmt: skip
+    form.add_argument(
+        "--json", action="store_true",
+        help="one array of objects; numbers as numbers, what is not there null",
+    )  # fmt: skip
+    form.add_argument(
+        "--parquet", metavar="FILE",
+        help="write FILE for pandas, DuckDB, Spark; needs pyarrow",
+    )  # fmt: skip
+    form.add_argument(
+        "--stats", action="store_true",
+        help="how many packets, of which protocols, with which errors",
+    )  # fmt: skip
     form.add_argument("--columns", action="store_true", help="list all columns, and end")
     p.add_argument("-v", "--verbose", action="store_true", help="show where an error arose")
     p.set_defaults(run=run)

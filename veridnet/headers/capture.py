@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from veridnet._native.matchers import Program
 from veridnet.errors import ConfigError
 from veridnet.headers import match
 from veridnet.headers.columns import HeaderTable, expand
@@ -52,7 +53,7 @@ def read_blocks(
 
 
 def _blocks(
-    source: Source, chosen: tuple[str, ...], program: match.Program | None
+    source: Source, chosen: tuple[str, ...], program: Program | None
 ) -> Iterator[HeaderTable]:
     reader = source.reader
     while reader.read():
