@@ -22,7 +22,7 @@ import report
 from harness import Benchmark, Settings, run_benchmark
 from machine import BenchError, Usage, facts, now
 
-FAMILIES = ("forwarding", "python_loop", "headers", "startup", "calls")
+FAMILIES = ("forwarding", "python_loop", "headers", "headers_command", "startup", "calls")
 
 
 def benchmarks() -> dict[str, Benchmark]:

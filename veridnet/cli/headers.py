@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Prints header fields of a capture's packets, a line a packet, as tshark -T fields does, at a hundred
 times its speed: tab-separated, or as a table on a terminal. A field that a packet does not have is
-empty. Fields are of the outermost headers; neither root nor hugepages are needed."""
+empty. Fields are those of the outermost headers. Any user can run it; no hugepages are needed."""
 
 EXAMPLES = """\
 examples:
@@ -56,8 +56,8 @@ def add_parser(sub: Any) -> None:
     )  # fmt: skip
     p.add_argument(
         "-f", "--fields", metavar="NAMES", action="append",
-        help="columns, groups or tshark's fields, with commas between "
-        f"({','.join(DEFAULT)})",
+        help="columns, groups or tshark's fields, with commas between (length, addresses, "
+        "protocol, ports, error)",
     )  # fmt: skip
     p.add_argument(
         "-w", "--where", metavar="MATCH",
