@@ -82,11 +82,15 @@ def figures(settings: Settings) -> list[Figure]:
     """What a packet costs, and what the start does."""
     packet: dict[str, list[float]] = {"veridnet headers": [], "tshark -T fields": []}
     start: dict[str, list[float]] = {name: [] for name in packet}
-    with repeated(1) as few, repeated(SHORT) as many:
+    with repeated(1) as few, repeated(SHORT) as some, repeated(LONG) as many:
         for _ in range(min(settings.rounds, 5)):
-            for name, side in zip(packet, (veridnet, tshark), strict=True):
-                short, long = seconds(side(few)), seconds(side(many))
-                packet[name].append((long - short) / (PACKETS * (SHORT - 1)) * 1e9)
+            # The difference of two times must be larger than what the machine adds to them.
+            for name, side, path, times in (
+                ("veridnet headers", veridnet, many, LONG),
+                ("tshark -T fields", tshark, some, SHORT),
+            ):
+                short, long = seconds(side(few)), seconds(side(path))
+                packet[name].append((long - short) / (PACKETS * (times - 1)) * 1e9)
                 start[name].append(short * 1e3)
     return [
         *(Figure(f"{name}: a packet, the start taken off", "ns", v) for name, v in packet.items()),
@@ -112,6 +116,6 @@ BENCHMARKS = [
         "the header fields of a capture, against tshark",
         [case(SHORT, None), case(LONG, 100)],
         figures=figures,
-        notes=["of 0.2 million packets most of our time is the start of Python"],
+        notes=["of 201,040 packets most of our time is the start of Python"],
     ),
 ]
