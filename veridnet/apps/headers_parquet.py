@@ -35,7 +35,8 @@ def write_parquet(
     """Writes the selected rows of all blocks.
 
     Numbers keep the columns' types; addresses are numbers; rx_time is a timestamp in ns, UTC.
-    ConfigError without pyarrow, VeridnetError if the file cannot be written: then it is removed.
+    ConfigError without pyarrow, VeridnetError if the file cannot be written. What was made of it
+    is then removed, as it is after Ctrl-C.
     """
     pa = _need("pyarrow", "arrow")
     _need("pyarrow.parquet", "arrow")
@@ -55,9 +56,11 @@ def write_parquet(
         with pa.parquet.ParquetWriter(path, schema) as writer:
             for _ in blocks:
                 writer.write_table(table(pa, schema, columns, tests, reader))
-    except (OSError, pa.ArrowException) as e:
+    except BaseException as e:
         if not there and os.path.lexists(path):
             os.unlink(path)
+        if not isinstance(e, OSError | pa.ArrowException):
+            raise
         why = os.strerror(e.errno) if isinstance(e, OSError) and e.errno else str(e)
         raise VeridnetError(f"--parquet {path}: {why}") from None
 
