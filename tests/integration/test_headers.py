@@ -16,19 +16,13 @@ from pathlib import Path
 import pytest
 from running import COMMAND, Run, veridnet
 
+from veridnet.headers.text import TSHARK
+
 ROOT = Path(__file__).resolve().parents[2]
 TRACES = ROOT.parent / "shared" / "traces"
 DEMO = ROOT / "examples" / "demo.pcap"
 
-FIELDS = (
-    "frame.number", "frame.len", "frame.time_epoch", "eth.src", "eth.dst", "vlan.id",
-    "arp.opcode", "arp.src.hw_mac", "arp.dst.proto_ipv4",
-    "ip.src", "ip.dst", "ip.id", "ip.flags", "ip.ttl", "ip.proto", "ip.len", "ip.checksum",
-    "ip.dsfield.dscp", "ipv6.src", "ipv6.dst", "ipv6.hlim", "ipv6.nxt", "ipv6.flow",
-    "tcp.srcport", "tcp.dstport", "tcp.seq_raw", "tcp.ack_raw", "tcp.flags",
-    "tcp.window_size_value", "tcp.checksum", "udp.srcport", "udp.dstport", "udp.length",
-    "udp.checksum", "icmp.type", "icmp.code", "icmpv6.type", "icmpv6.code",
-)  # fmt: skip
+FIELDS = tuple(TSHARK)
 
 
 def headers(*args: str, cwd: Path, **options: object) -> Run:
@@ -73,7 +67,8 @@ def test_as_tshark(tmp_path: Path, path: Path) -> None:
         mine = dict(zip(FIELDS, a, strict=True))
         # What tshark shows of a packet that is inside another (a tunnel, a quotation in an ICMP
         # error, an sFlow sample), of a header that is cut, of a datagram that it put together.
-        has_l4 = any(mine[n] for n in ("tcp.srcport", "udp.srcport", "icmp.type", "icmpv6.type"))
+        l4 = ("tcp.srcport", "udp.srcport", "sctp.srcport", "icmp.type", "icmpv6.type")
+        has_l4 = any(mine[name] for name in l4)
         inside = has_l4 or int(ptype) & 0xF000 or error or frag != "0"
         for name, x, y in zip(FIELDS, a, b, strict=True):
             if x == y or (x == "" and inside and not name.startswith("frame")):

@@ -66,10 +66,11 @@ KIND = {
 #: Addresses that two columns hold.
 PAIRS = {"ip6_src": ("ip6_src_hi", "ip6_src_lo"), "ip6_dst": ("ip6_dst_hi", "ip6_dst_lo")}
 
-#: tshark's names -> columns; with those of the field table these are all that are understood.
+#: tshark's names -> columns; with those of the field table these are all that are understood. Not
+#: eth.type, which is the tag's for a frame with VLAN tags.
 TSHARK = {field.tshark: field.name for field in FIELDS if field.tshark} | {
-    "frame.number": "number", "frame.time_epoch": "rx_time", "eth.type": "ethertype",
-    "vlan.etype": "ethertype", "ip.proto": "ip_proto", "ipv6.version": "ip_version",
+    "frame.number": "number", "frame.time_epoch": "rx_time",
+    "ip.proto": "ip_proto", "ipv6.version": "ip_version",
     "ipv6.src": "ip6_src", "ipv6.dst": "ip6_dst", "ipv6.hlim": "ip_ttl",
     "ipv6.tclass.dscp": "ip_dscp", "ipv6.tclass.ecn": "ip_ecn",
     "ip.flags": "ip_flags", "ip.len": "ip_len",
@@ -82,7 +83,7 @@ TSHARK = {field.tshark: field.name for field in FIELDS if field.tshark} | {
 HEX = {
     "ip.id": 4, "ip.flags": 2, "ip.checksum": 4, "ipv6.flow": 6, "ipv6.fraghdr.ident": 8,
     "tcp.flags": 4, "tcp.checksum": 4, "udp.checksum": 4, "sctp.verification_tag": 8,
-    "sctp.checksum": 8, "eth.type": 4, "vlan.etype": 4,
+    "sctp.checksum": 8,
 }  # fmt: skip
 #: Whose fields a prefix of tshark's names means.
 _OF = {
@@ -153,7 +154,8 @@ def of_tshark(name: str) -> Shown:
         kind, digits = "hex", HEX[name]
     elif name == "frame.time_epoch":
         kind = "time"
-    more = _OF.get(name.partition(".")[0], "")
+    # ip.version is tshark's for IPv6 too.
+    more = "" if name == "ip.version" else _OF.get(name.partition(".")[0], "")
     where = " and ".join(f"({test})" for test in dict.fromkeys((ours.where, more)) if test)
     return Shown(name, ours.column, ours.low, kind, digits, where)
 
