@@ -21,8 +21,9 @@
 
 #include "vn_parse.h"
 
-#define STRIDE 2368 /* an mbuf with its header, headroom and 2,048 bytes, as a mempool lays them   \
-		     */
+#define STRIDE                                                                                     \
+	2368 /* an mbuf with its header, headroom and 2,048 bytes, as a mempool lays them          \
+	      */
 #define BURST 256
 #define FIVE_TUPLE (VN_F(ip_proto) | VN_F(ip_src) | VN_F(ip_dst) | VN_G_L4)
 

@@ -181,7 +181,7 @@ def test_all_at_once(runtime, level, everything, names) -> None:
         port.tx(sent)
         port.rx(burst)
         assert len(burst) == len(frames)
-        want = layers(frames, 2)
+        want = layers(frames, 2, port.index)
         same(columns(burst.headers, names), want[0], frames)
         same(columns(burst.headers.inner, names), want[1], frames)
         burst.clear()
@@ -207,9 +207,9 @@ def test_each_column_alone(everything) -> None:
 def test_each_column_of_a_burst_alone(runtime, level) -> None:
     frames = [*hs.stacks().values(), *random.Random(1).sample(hs.truncated_inside(), 200)]
     frames = [f for f in frames if len(f) >= 14]  # a port sends no shorter ones
-    want = layers(frames)
     source = vn.Burst.from_bytes(frames)
     port = runtime.add_port("ring")
+    want = layers(frames, in_port=port.index)
     for name in NAMES:
         burst = vn.Burst(len(frames), headers=vn.Headers(name))
         port.tx(source)
@@ -297,7 +297,7 @@ def test_nothing_is_left_of_the_burst_before(runtime, level) -> None:
         port.tx(sent)
         port.rx(burst)
         assert len(burst) == len(frames)
-        want = layers(frames, 2)
+        want = layers(frames, 2, port.index)
         same(columns(burst.headers), want[0], frames)
         same(columns(burst.headers.inner), want[1], frames)
         burst.clear()

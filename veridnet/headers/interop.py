@@ -98,9 +98,10 @@ def to_polars(columns: ColumnDict, text: bool) -> polars.DataFrame:
     """See TableMethods.to_polars."""
     polars = _need("polars", "polars")
     values = texts(columns) if text else columns
-    return polars.DataFrame(
+    frame: polars.DataFrame = polars.DataFrame(
         {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
     )
+    return frame
 
 
 def text_table(columns: ColumnDict, rows: int) -> str:
