@@ -79,29 +79,31 @@ def texts(columns: ColumnDict) -> dict[str, Any]:
 
 def to_pandas(columns: ColumnDict, text: bool) -> pandas.DataFrame:
     """See TableMethods.to_pandas."""
-    pandas = _need("pandas", "pandas")
-    if text:
-        return pandas.DataFrame(texts(columns))
-    return pandas.DataFrame({k: v.copy() for k, v in columns.items()})
+    module: Any = _need("pandas", "pandas")
+    frame: pandas.DataFrame = module.DataFrame(copied(columns, text))
+    return frame
 
 
 def to_arrow(columns: ColumnDict, text: bool) -> pyarrow.Table:
     """See TableMethods.to_arrow."""
-    pyarrow = _need("pyarrow", "arrow")
-    values = texts(columns) if text else columns
-    return pyarrow.table(
-        {k: pyarrow.array(v.copy() if isinstance(v, np.ndarray) else v) for k, v in values.items()}
+    module: Any = _need("pyarrow", "arrow")
+    table: pyarrow.Table = module.table(
+        {name: module.array(values) for name, values in copied(columns, text).items()}
     )
+    return table
 
 
 def to_polars(columns: ColumnDict, text: bool) -> polars.DataFrame:
     """See TableMethods.to_polars."""
-    polars = _need("polars", "polars")
-    values = texts(columns) if text else columns
-    frame: polars.DataFrame = polars.DataFrame(
-        {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
-    )
+    module: Any = _need("polars", "polars")
+    frame: polars.DataFrame = module.DataFrame(copied(columns, text))
     return frame
+
+
+def copied(columns: ColumnDict, text: bool) -> dict[str, Any]:
+    """Copies of the columns: the burst overwrites its own."""
+    values = texts(columns) if text else columns
+    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
 def text_table(columns: ColumnDict, rows: int) -> str:
