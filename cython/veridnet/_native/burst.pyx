@@ -530,7 +530,6 @@ cdef class Burst:
         """
         cdef uint16_t i, n = self.n
         cdef uint16_t[::1] labels
-        cdef rte_mbuf **pkts
         cdef Burst burst
         if n == 0:
             return {name: Burst(self.capacity, self.plan)

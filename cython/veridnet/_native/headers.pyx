@@ -203,7 +203,6 @@ cdef class HeaderStore:
             view = views[self.n] = self.arrays[i][:self.n]
         return view
 
-
     cdef object match(self, Burst burst, Program program):
         """Which rows match: a bool array that the next run of the program overwrites."""
         cdef uint8_t[::1] memory
@@ -383,8 +382,9 @@ cdef class ColumnsBase:
         for name in names:
             i = _index.get(name, -1)
             if i < 0 or not _writable[i >> 6] & bit_of(i):
+                known = [n for k, n in enumerate(_names) if _writable[k >> 6] & bit_of(k)]
                 raise ValueError(f"{name!r} is not a column that can be written; there are "
-                                 f"{', '.join(n for i, n in enumerate(_names) if _writable[i >> 6] & bit_of(i))}")
+                                 f"{', '.join(known)}")
             if not self.store.have[i >> 6] & bit_of(i):
                 raise ValueError(f"{name} was not read or set, so there is nothing to write")
             fields[i >> 6] |= bit_of(i)

@@ -1,6 +1,6 @@
 """Compiled match expressions: `veridnet.headers.match` makes them, header columns run them."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from kernels cimport vn
