@@ -66,9 +66,19 @@ KIND = {
 #: Addresses that two columns hold.
 PAIRS = {"ip6_src": ("ip6_src_hi", "ip6_src_lo"), "ip6_dst": ("ip6_dst_hi", "ip6_dst_lo")}
 
-#: tshark's names -> columns; with those of the field table these are all that are understood. Not
-#: eth.type, which is the tag's for a frame with VLAN tags.
-TSHARK = {field.tshark: field.name for field in FIELDS if field.tshark} | {
+#: Of the field table's names, those that count in another unit, or mean more or less.
+_OTHERWISE = {
+    "tcp.hdr_len", "tcp.len", "ip.hdr_len", "ip.frag_offset", "ipv6.fraghdr.offset",
+    "ip.checksum.status",
+}  # fmt: skip
+#: tshark's names -> columns: all that are understood. Not eth.type, which is the tag's for a frame
+#: with VLAN tags.
+TSHARK = {
+    field.tshark: field.name
+    for field in reversed(FIELDS)  # vlan.id is the outermost tag's
+    if field.tshark and ", " not in field.tshark and field.tshark not in _OTHERWISE
+} | {
+    "ip.ttl": "ip_ttl", "ip.dsfield.dscp": "ip_dscp", "ip.dsfield.ecn": "ip_ecn",
     "frame.number": "number", "frame.time_epoch": "rx_time",
     "ip.proto": "ip_proto", "ipv6.version": "ip_version",
     "ipv6.src": "ip6_src", "ipv6.dst": "ip6_dst", "ipv6.hlim": "ip_ttl",
