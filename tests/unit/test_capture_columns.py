@@ -251,7 +251,17 @@ def test_every_column_has_its_rows() -> None:
     shown = text.choose(["all", *text.TSHARK])
     text.separated(shown, b"\t")
     assert {name for s in shown for name in (s.column, s.low)} >= {f.name for f in FIELDS}
-    assert text.TSHARK["vlan.id"] == "vlan_id" and text.TSHARK["ip.ttl"] == "ip_ttl"
+    assert not any("," in name or " " in name for name in text.TSHARK)
+    for name in (
+        "ip.ttl",
+        "ip.len",
+        "tcp.dstport",
+        "udp.dstport",
+        "icmpv6.type",
+        "ip.dsfield.dscp",
+    ):
+        assert name in text.TSHARK
+    assert text.TSHARK["vlan.id"] == "vlan_id" and text.TSHARK["vlan.priority"] == "vlan_pcp"
 
 
 def test_nothing_heavy_is_loaded(run_python) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from veridnet.cli import common
 from veridnet.errors import ConfigError, VeridnetError
 from veridnet.headers import match, text
-from veridnet.headers.fields import FIELDS, GROUPS
+from veridnet.headers.fields import ERRORS, FIELDS, GROUPS
 from veridnet.headers.source import Source
 
 if TYPE_CHECKING:
@@ -198,5 +198,6 @@ def list_columns(as_json: bool) -> None:
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in (keys, *rows)
     ]
+    lines += ["", "errors:"] + [f"  {name.ljust(14)}{meaning}" for name, meaning in ERRORS]
     lines += ["", "groups:"] + [f"  {name.ljust(10)}{meaning}" for name, meaning in GROUPS.items()]
     write_all("\n".join(lines) + "\n")

@@ -66,34 +66,35 @@ KIND = {
 #: Addresses that two columns hold.
 PAIRS = {"ip6_src": ("ip6_src_hi", "ip6_src_lo"), "ip6_dst": ("ip6_dst_hi", "ip6_dst_lo")}
 
-#: Of the field table's names, those that count in another unit, or mean more or less.
+#: Fields that tshark prints in another form, or for other packets, than the column that says the
+#: same: eth.type is the tag's for a frame with VLAN tags.
 _OTHERWISE = {
-    "tcp.hdr_len", "tcp.len", "ip.hdr_len", "ip.frag_offset", "ipv6.fraghdr.offset",
-    "ip.checksum.status",
+    "eth.type", "vlan.etype", "ip.hdr_len", "ipv6.plen", "tcp.len",
+    "esp.spi", "ah.spi", "esp.sequence", "ah.sequence",
+    "vxlan.vni", "geneve.vni", "gtp.teid", "gre.key",
 }  # fmt: skip
-#: tshark's names -> columns: all that are understood. Not eth.type, which is the tag's for a frame
-#: with VLAN tags.
-TSHARK = {
-    field.tshark: field.name
-    for field in reversed(FIELDS)  # vlan.id is the outermost tag's
-    if field.tshark and ", " not in field.tshark and field.tshark not in _OTHERWISE
-} | {
-    "ip.ttl": "ip_ttl", "ip.dsfield.dscp": "ip_dscp", "ip.dsfield.ecn": "ip_ecn",
-    "frame.number": "number", "frame.time_epoch": "rx_time",
-    "ip.proto": "ip_proto", "ipv6.version": "ip_version",
-    "ipv6.src": "ip6_src", "ipv6.dst": "ip6_dst", "ipv6.hlim": "ip_ttl",
-    "ipv6.tclass.dscp": "ip_dscp", "ipv6.tclass.ecn": "ip_ecn",
-    "ip.flags": "ip_flags", "ip.len": "ip_len",
-    "tcp.srcport": "l4_src", "tcp.dstport": "l4_dst", "udp.srcport": "l4_src",
-    "udp.dstport": "l4_dst", "sctp.srcport": "l4_src", "sctp.dstport": "l4_dst",
-    "icmp.type": "icmp_type", "icmp.code": "icmp_code", "icmp.seq": "icmp_seq",
-    "icmpv6.type": "icmp_type", "icmpv6.code": "icmp_code",
+
+
+def _tshark() -> dict[str, str]:
+    """Of the field table: its first column for each of tshark's fields (vlan.id: the outer tag's)."""
+    out: dict[str, str] = {}
+    for field in FIELDS:
+        for name in field.tshark.split(", "):
+            if name and name not in _OTHERWISE and not name.endswith(".status"):
+                out.setdefault(name, field.name)
+    return out
+
+
+#: tshark's names -> columns: all that are understood.
+TSHARK = _tshark() | {
+    "frame.number": "number", "frame.time_epoch": "rx_time", "ipv6.version": "ip_version",
+    "ipv6.src": "ip6_src", "ipv6.dst": "ip6_dst",
 }  # fmt: skip
 #: What tshark writes in hexadecimal: how many digits.
 HEX = {
     "ip.id": 4, "ip.flags": 2, "ip.checksum": 4, "ipv6.flow": 6, "ipv6.fraghdr.ident": 8,
     "tcp.flags": 4, "tcp.checksum": 4, "udp.checksum": 4, "sctp.verification_tag": 8,
-    "sctp.checksum": 8,
+    "sctp.checksum": 8, "icmpv6.echo.identifier": 4,
 }  # fmt: skip
 #: Whose fields a prefix of tshark's names means.
 _OF = {
@@ -184,7 +185,13 @@ def choose(names: Iterable[str]) -> list[Shown]:
             found.append(of_tshark(name))
         else:
             known = [*BY_NAME, *PAIRS, *GROUPS, *TSHARK, "number", "all"]
+            from veridnet.headers import hints
+
             near = difflib.get_close_matches(name, known, 3)
+            if name.lower() in hints.NAMES_OF:
+                near = [hints.NAMES_OF[name.lower()]]
+            elif name.lower() in hints.FIELDS_OF_TWO:
+                near = [",".join(hints.FIELDS_OF_TWO[name.lower()])]
             raise ConfigError(
                 f"there is no column, group or tshark field {name!r}",
                 hint=f"did you mean {' or '.join(near)}?" if near else "veridnet headers --columns",
