@@ -16,7 +16,8 @@
         +-- PoolError(MemoryError)      no memory for a pool, or no free mbuf
         +-- PortError                   a port cannot be made, configured or started
 
-The text of an error says what and why; ``hint`` says what mends it ("" where nothing is known).
+The text of an error says what and why; ``hint`` says what mends it ("" where nothing is known); a
+traceback shows it below the text.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class VeridnetError(Exception):
         super().__init__(*args)
         if hint:
             self.hint = hint
+            self.add_note(f"hint: {hint}")  # a traceback shows it
 
 
 class ConfigError(VeridnetError, ValueError):
@@ -103,7 +105,7 @@ class DpdkError(VeridnetError, OSError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # OSError keeps errno where pickle does not look.
-        return type(self), (self.what, self.errno or 0), {"hint": self.hint}
+        return type(self), (self.what, self.errno or 0), dict(self.__dict__)
 
 
 class PoolError(DpdkError, MemoryError):

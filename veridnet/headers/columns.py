@@ -45,6 +45,20 @@ def expand(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(field.name for field in FIELDS if field.name in chosen)
 
 
+def no_column(name: str) -> str:
+    """The text of an error: what people may have meant."""
+    from veridnet.headers import hints
+
+    if name in GROUPS:
+        members = ", ".join(field.name for field in FIELDS if field.group == name)
+        return f"{name!r} is a group of columns, not a column; its columns: {members}"
+    if name in ("ip6_src", "ip6_dst"):
+        return f"there is no column {name!r}: its halves are {name}_hi and {name}_lo"
+    meant = hints.NAMES_OF.get(name)
+    near = [meant] if meant else difflib.get_close_matches(name, BY_NAME, 3)
+    return f"there is no column {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+
+
 class Headers:
     """Which columns to parse: ``Burst(256, headers=Headers("ipv4", "l4_dst"))``.
 
@@ -131,8 +145,15 @@ class Columns(native.ColumnsBase, TableMethods):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in BY_NAME:
-            raise AttributeError(f"there is no column {name!r}")
+            raise AttributeError(no_column(name))
         getattr(self, name)[...] = column_value(name, value)
+
+    if not TYPE_CHECKING:  # (all columns are attributes of the base)
+
+        def __getattr__(self, name: str) -> Any:
+            if name in BY_NAME:  # the reason why it cannot be read now
+                return super().__getattribute__(name)
+            raise AttributeError(no_column(name))
 
     @property
     def inner(self) -> Columns:
@@ -204,9 +225,14 @@ class HeaderTable(TableMethods):
             return columns[name]
         except (KeyError, AttributeError):
             if name not in BY_NAME:
-                raise AttributeError(f"there is no column {name!r}") from None
+                raise AttributeError(no_column(name)) from None
+            if len(self._columns) > 10:
+                has = f"has {len(self._columns)} others"
+            else:
+                has = f"has {', '.join(self._columns)}"
             raise AttributeError(
-                f"this table has no {name}; it has {', '.join(self._columns)}"
+                f"this table has no {name}; it {has}. Name it when the table is made: "
+                f'read(..., "{name}"), headers.copy(..., "{name}")'
             ) from None
 
     def __getstate__(self) -> tuple[dict[str, NDArray[Any]], int]:

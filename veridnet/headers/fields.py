@@ -84,7 +84,7 @@ def _rows() -> tuple[Field, ...]:
           "tcp.len"),
         f("ptype", "frame", "uint32", "packet type, RTE_PTYPE_* of rte_mbuf_ptype.h"),
         f("frag", "frame", "uint8", "fragment: 0 none, 1 first, 2 middle, 3 last", "RFC 791"),
-        f("error", "frame", "uint8", "why parsing stopped early: the number of an error, in the list of errors"),
+        f("error", "frame", "uint8", "why parsing stopped early: the number of an error, 0 none"),
         f("eth_dst", "eth", "uint64", "destination address, its 48 bits", "IEEE 802.3", "eth.dst"),
         f("eth_src", "eth", "uint64", "source address, its 48 bits", "IEEE 802.3", "eth.src"),
         f("ethertype", "eth", "uint16", "type after all VLAN tags; 0 for a frame with a length",

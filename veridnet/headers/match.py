@@ -26,6 +26,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NoReturn
 
 from veridnet._native.matchers import DEPTH, Program
@@ -89,11 +90,18 @@ _TOKEN = re.compile(
     | (?P<ip6>(?=[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:)[0-9a-fA-F:]+(?:\d+\.\d+\.\d+\.\d+)?)
     | (?P<ip4>\d+\.\d+\.\d+\.\d+)
     | (?P<number>0[xX][0-9a-fA-F_]+|0[bB][01_]+|\d[\d_]*)(?![A-Za-z_])
-    | (?P<word>[A-Za-z_]\w*)
+    | (?P<word>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)
     | (?P<op>\.\.|==|!=|<=|>=|&&|\|\||[=<>!&(){},/])
     )""",
     re.VERBOSE,
 )
+
+
+def hints() -> ModuleType:
+    """`veridnet.headers.hints`, which only errors need."""
+    from veridnet.headers import hints as module
+
+    return module
 
 
 def _bits(column: str) -> int:
@@ -103,6 +111,7 @@ def _bits(column: str) -> int:
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
+        self.unread = -1  # where the text begins that cannot be read
         self.tokens: list[tuple[str, str, int]] = list(self._scan())
         self.at = 0
 
@@ -111,14 +120,19 @@ class _Parser:
         while at < end:
             found = _TOKEN.match(self.text, at)
             if found is None:
-                at += len(self.text[at:]) - len(self.text[at:].lstrip())
-                self.fail(at, f"cannot read {self.text[at : at + 10]!r}")
+                self.unread = at + len(self.text[at:]) - len(self.text[at:].lstrip())
+                yield "unread", self.text[self.unread : self.unread + 10], self.unread
+                return
             kind = str(found.lastgroup)
             yield kind, found.group(kind), found.start(kind)
             at = found.end()
         yield "end", "the end", len(self.text)
 
     def fail(self, at: int, why: str, hint: str = "") -> NoReturn:
+        """Says where the text is wrong and why, and what to write instead if that is known."""
+        if at == self.unread:
+            why = f"cannot read {self.text[at : at + 10]!r}"
+            hint = hints().SIGNS.get(self.text[at], hint)
         raise ConfigError(f"match, column {at + 1}: {why}", hint=hint or f"{self.text!r}")
 
     @property
@@ -145,7 +159,8 @@ class _Parser:
         node = self.expression()
         kind, text, at = self.token
         if kind != "end":
-            self.fail(at, f"{text!r} is not expected here; and, or, or the end is")
+            self.fail(at, f"{text!r} is not expected here; and, or, or the end is",
+                      hints().for_operator(text))  # fmt: skip
         return node
 
     def expression(self, depth: int = 0) -> Node:
@@ -174,15 +189,16 @@ class _Parser:
     def test(self) -> Node:
         kind, text, at = self.token
         if kind != "word" or text.lower() in _KEYWORDS:
-            self.fail(at, f"a column is expected, not {text}")
+            again = kind in ("number", "ip4", "ip6", "mac") and self.at > 1
+            self.fail(at, f"a column is expected, not {text}",
+                      hints().SIGNS["["] if again else "")  # fmt: skip
         column = text.lower()
         if column not in BY_NAME and column not in _WIDE:
             near = difflib.get_close_matches(column, [*BY_NAME, *_WIDE], 3)
-            self.fail(
-                at,
-                f"there is no column {text!r}",
-                f"did you mean {' or '.join(near)}?" if near else "veridnet headers --columns",
-            )
+            hint = f"did you mean {' or '.join(near)}?" if near else "veridnet headers --columns"
+            if better := hints().instead(self.text[at:]):
+                hint = better if ": " in better else f"write {better}"
+            self.fail(at, f"there is no column {text!r}", hint)
         self.at += 1
         mask = (1 << _bits(column)) - 1
         masked = False
@@ -234,7 +250,7 @@ class _Parser:
 
     def range(self, column: str) -> tuple[int, int]:
         """Value, range, or prefix, as its first and last value."""
-        _, text, at = self.token
+        form, text, at = self.token
         lo = self.value(column, "value")
         if self.take(".."):
             hi = self.value(column, "value")
@@ -249,7 +265,11 @@ class _Parser:
             self.at += 1
             rest = (1 << (bits - int(length))) - 1
             if lo & rest:
-                self.fail(at, f"{text}/{length} has bits beyond its length")
+                network = ""
+                if form in ("ip4", "ip6"):
+                    whole = ipaddress.ip_network(f"{text}/{length}", strict=False)
+                    network = f"write {whole}"
+                self.fail(at, f"{text}/{length} has bits beyond its length", network)
             return lo, lo | rest
         return lo, lo
 
@@ -282,11 +302,8 @@ class _Parser:
             number = NAMES[text.lower()]
         else:
             near = difflib.get_close_matches(text.lower(), NAMES, 2) if kind == "word" else []
-            self.fail(
-                at,
-                f"a {what} is expected, not {text}",
-                f"did you mean {' or '.join(near)}?" if near else "",
-            )
+            hint = hints().for_value(text) or (f"did you mean {' or '.join(near)}?" if near else "")
+            self.fail(at, f"a {what} is expected, not {text}", hint)
         if number >> _bits(column):
             self.fail(at, f"{text} does not fit {column}, which has {_bits(column)} bits")
         return number

@@ -76,7 +76,7 @@ _OTHERWISE = {
 
 
 def _tshark() -> dict[str, str]:
-    """Of the field table: its first column for each of tshark's fields (vlan.id: the outer tag's)."""
+    """The field table's first column for each of tshark's fields (vlan.id: the outer tag's)."""
     out: dict[str, str] = {}
     for field in FIELDS:
         for name in field.tshark.split(", "):

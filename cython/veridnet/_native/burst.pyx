@@ -656,6 +656,8 @@ cdef class Burst:
 
 def checked_mask(mask, Py_ssize_t n):
     """`mask` as a contiguous bool array of shape (n,)."""
+    if isinstance(mask, str):
+        raise TypeError(f"a mask is a bool array, not text: write headers.match({mask!r})")
     array = np.asarray(mask)
     if array.dtype != np.bool_ or array.ndim != 1 or array.shape[0] != n:
         raise TypeError(
