@@ -143,8 +143,12 @@ rerouted4(const struct rte_mbuf *m, uint32_t l3, uint32_t l4)
 {
 	uint8_t buf[40];
 	uint32_t len = l4 - l3 - 20, at = 0;
-	const uint8_t *o = rte_pktmbuf_read(m, l3 + 20, len, buf);
+	const uint8_t *o;
 
+	/* The lengths may be a program's: columns are arrays that it can write. */
+	if (len > sizeof(buf))
+		return true;
+	o = rte_pktmbuf_read(m, l3 + 20, len, buf);
 	if (o == NULL)
 		return true;
 	while (at + 2 < len && o[at] != 0) {

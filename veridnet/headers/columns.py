@@ -201,6 +201,8 @@ class HeaderTable(TableMethods):
             if not np.array_equal(array, given):
                 raise ConfigError(f"{name}: a value does not fit {BY_NAME[name].dtype}")
             out[name] = array
+        if not out:
+            raise ConfigError("no columns", hint="as from_arrays(ip_src=..., l4_dst=...)")
         sizes = {len(column) for column in out.values()}
         if len(sizes) != 1:
             raise ConfigError(f"columns of different lengths: {sorted(sizes)}")
@@ -214,8 +216,14 @@ class HeaderTable(TableMethods):
         return native.match_arrays(text, self._columns, self._rows)
 
     def where(self, mask: NDArray[np.bool_] | str) -> HeaderTable:
-        """The rows of a mask, or of a match expression."""
-        chosen = self.match(mask) if isinstance(mask, str) else mask
+        """The rows of a mask (bool array of shape (rows,)), or of a match expression."""
+        chosen = self.match(mask) if isinstance(mask, str) else np.asarray(mask)
+        if chosen.dtype != np.bool_ or chosen.shape != (self._rows,):
+            raise TypeError(
+                f"a mask is a bool array of shape ({self._rows},), a row a packet; "
+                f"this is {chosen.dtype} of shape {chosen.shape}"
+            )
+        chosen = chosen.view(np.uint8) != 0
         columns = {name: column[chosen] for name, column in self._columns.items()}
         return HeaderTable(columns, int(np.count_nonzero(chosen)))
 

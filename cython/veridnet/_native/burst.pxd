@@ -26,6 +26,7 @@ cdef class Burst:
     cdef void discard(self, int reason) noexcept
     cdef void moved_out(self, uint16_t left) noexcept
     cdef int take(self, rte_mbuf **pkts, uint16_t n) except -1
+    cdef int check_rows(self, const uint8_t[::1] rows) except -1
     cdef int check_room(self, Burst other, uint16_t n) except -1
     cdef Burst move(self, const uint8_t[::1] rows, Burst into)
     cdef int own(self, const uint8_t[::1] rows) except -1

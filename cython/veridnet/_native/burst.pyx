@@ -164,6 +164,9 @@ cdef class Burst:
     def __cinit__(self, unsigned int capacity=256, headers=None):
         if not 1 <= capacity <= 65535:
             raise ValueError(f"capacity must be from 1 to 65535, not {capacity}")
+        if headers is not None and not isinstance(getattr(headers, "names", None), tuple):
+            raise TypeError(f"headers= is a plan, as veridnet.Headers('ipv4', 'l4'), "
+                            f"not {headers!r}")
         self.pkts = <rte_mbuf **>calloc(capacity, sizeof(rte_mbuf *))
         self.slot_views = <uint16_t *>calloc(capacity, sizeof(uint16_t))
         if self.pkts == NULL or self.slot_views == NULL:
@@ -432,6 +435,14 @@ cdef class Burst:
         self.generation += 1
         return 0
 
+    cdef int check_rows(self, const uint8_t[::1] rows) except -1:
+        """A mask is made by Python, which may have changed the burst meanwhile; so may a thread."""
+        if rows.shape[0] != self.n:
+            raise StateError(
+                f"the burst changed meanwhile: the mask has {rows.shape[0]} rows, the burst now "
+                f"{self.n} packets")
+        return 0
+
     cdef int check_room(self, Burst other, uint16_t n) except -1:
         """Can `other` take n packets more?"""
         if other is self:
@@ -457,7 +468,7 @@ cdef class Burst:
         Returns the burst with the selected packets. Columns of this burst end; those of the
         rest are ``burst.headers`` anew. ViewError while views live.
         """
-        cdef const uint8_t[::1] rows = rows_of(mask, self.n)
+        cdef const uint8_t[::1] rows = rows_of(mask, self)
         return self.move(rows, into)
 
     def compress(self, mask, Burst into=None) -> Burst:
@@ -465,17 +476,19 @@ cdef class Burst:
 
         The complement of `select`.
         """
-        cdef const uint8_t[::1] rows = rows_of(np.logical_not(checked_mask(mask, self.n)), self.n)
+        cdef const uint8_t[::1] rows = rows_of(np.logical_not(checked_mask(mask, self)), self)
         return self.move(rows, into)
 
     cdef Burst move(self, const uint8_t[::1] rows, Burst into):
         cdef rte_mbuf **out
         cdef uint16_t i, count = 0
-        self.check_movable("move")
-        for i in range(self.n):
-            count += rows[i]
         if into is None:
             into = Burst(self.capacity, self.plan)
+        # From here on no Python runs, and no other thread.
+        self.check_movable("move")
+        self.check_rows(rows)
+        for i in range(self.n):
+            count += rows[i]
         self.check_room(into, count)
         if count == 0:
             return into
@@ -489,7 +502,7 @@ cdef class Burst:
         free(out)
         return into
 
-    def drop(self, mask=None, str reason="filtered") -> int:
+    def drop(self, mask=None, str reason not None="filtered") -> int:
         """Frees the packets of `mask` (all without one), counted as a drop of that reason.
 
         Any word is a reason (letters, digits, _); a program may use 16 of its own. Returns how
@@ -506,8 +519,9 @@ cdef class Burst:
             count = self.n
             self.discard(code)
             return count
-        rows = rows_of(mask, self.n)
+        rows = rows_of(mask, self)
         self.check_movable("drop")
+        self.check_rows(rows)
         if self.n == 0:
             return 0
         self.settle()
@@ -528,9 +542,10 @@ cdef class Burst:
         A packet goes where the first of its masks says; packets of none stay, or go to the name
         `rest` if that is given. The order is kept. ViewError while views live.
         """
-        cdef uint16_t i, n = self.n
+        cdef uint16_t i, n = self.n, kept = 0
         cdef uint16_t[::1] labels
         cdef Burst burst
+        cdef list bursts
         if n == 0:
             return {name: Burst(self.capacity, self.plan)
                     for name in [*masks, *([] if rest is None else [rest])]}
@@ -538,16 +553,20 @@ cdef class Burst:
         names = list(masks)
         array = np.zeros(n, np.uint16)
         for i in reversed(range(len(names))):
-            array[checked_mask(masks[names[i]], n)] = i + 1
+            array[checked_mask(masks[names[i]], self)] = i + 1
         if rest is not None:
             if rest in masks:
                 raise ValueError(f"{rest!r} names a mask, so it cannot name the rest")
             names.append(rest)
             array[array == 0] = len(names)
         bursts = [Burst(self.capacity, self.plan) for _ in names]
+        parts = dict(zip(names, bursts, strict=True))
         labels = array
+        # From here on no Python runs, and no other thread; what ran before may have done anything.
+        self.check_movable("move")
+        if self.n != n:
+            raise StateError(f"the burst changed meanwhile: it had {n} packets, now {self.n}")
         self.settle()
-        kept = 0
         for i in range(n):
             if labels[i] == 0:
                 self.pkts[kept] = self.pkts[i]
@@ -559,7 +578,7 @@ cdef class Burst:
             burst.generation += 1
         if kept != n:
             self.moved_out(kept)
-        return dict(zip(names, bursts, strict=True))
+        return parts
 
     def vlan_push(self, uint16_t vlan_id, *, uint8_t pcp=0, uint16_t tpid=0x8100, mask=None) -> int:
         """Puts an 802.1Q tag in front of the EtherType (`tpid`: 0x88a8 for a service tag).
@@ -573,7 +592,7 @@ cdef class Burst:
             raise ValueError(f"no such tag: id {vlan_id} (0 to 4095), pcp {pcp} (0 to 7), "
                              f"tpid {tpid:#06x} (0x8100, 0x88a8 or 0x9100)")
         if mask is not None:
-            rows = rows_of(mask, self.n)
+            rows = rows_of(mask, self)
         self.own(None if mask is None else rows)
         if self.n == 0:
             return 0
@@ -590,7 +609,7 @@ cdef class Burst:
         cdef const uint8_t[::1] rows
         cdef int rc
         if mask is not None:
-            rows = rows_of(mask, self.n)
+            rows = rows_of(mask, self)
         self.own(None if mask is None else rows)
         if self.n == 0:
             return 0
@@ -602,6 +621,8 @@ cdef class Burst:
     cdef int own(self, const uint8_t[::1] rows) except -1:
         """Makes packets writable: before their bytes are changed."""
         self.check_movable("write")
+        if rows is not None:
+            self.check_rows(rows)
         if self.n == 0:
             return 0
         self.settle()
@@ -654,20 +675,23 @@ cdef class Burst:
             raise PoolError("no free mbuf for a copy of a shared packet")
 
 
-def checked_mask(mask, Py_ssize_t n):
-    """`mask` as a contiguous bool array of shape (n,)."""
+def checked_mask(mask, Burst burst not None):
+    """`mask` as a new bool array of shape (len(burst),), every byte 0 or 1.
+
+    New: no thread changes it later. 0 or 1: bytes of other types seen as bool are more.
+    """
     if isinstance(mask, str):
         raise TypeError(f"a mask is a bool array, not text: write headers.match({mask!r})")
-    array = np.asarray(mask)
-    if array.dtype != np.bool_ or array.ndim != 1 or array.shape[0] != n:
+    array = np.asarray(mask)      # may run Python, which may change the burst
+    if array.dtype != np.bool_ or array.ndim != 1 or array.shape[0] != burst.n:
         raise TypeError(
-            f"a mask is a bool array of shape ({n},), a row a packet; "
+            f"a mask is a bool array of shape ({burst.n},), a row a packet; "
             f"this is {array.dtype} of shape {array.shape}")
-    return np.ascontiguousarray(array)
+    return np.not_equal(array.view(np.uint8), 0)
 
 
-cdef const uint8_t[::1] rows_of(mask, Py_ssize_t n):
-    return checked_mask(mask, n).view(np.uint8)
+cdef const uint8_t[::1] rows_of(mask, Burst burst):
+    return checked_mask(mask, burst).view(np.uint8)
 
 
 cdef dict _drop_codes = {}

@@ -20,8 +20,8 @@ cdef class HeaderStore:
     cdef int start(self, Burst burst) except -1
     cdef int allocate(self, int i) except -1
     cdef int fill(self, Burst burst, uint64_t lo, uint64_t hi) except -1
-    cdef int parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) except -1
-    cdef const uint16_t *base(self, Burst burst)
+    cdef void parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) noexcept
+    cdef const uint16_t *base(self) noexcept
     cdef object match(self, Burst burst, Program program)
     cdef object column(self, Burst burst, int i)
 

@@ -14,10 +14,13 @@ from veridnet._native.burst cimport Burst
 from veridnet._native.matchers cimport Program
 
 from veridnet._native.burst import checked_mask
-from veridnet.errors import StateError
+from veridnet.errors import ConfigError, StateError
 
 cdef extern from * nogil:
     int ctz "__builtin_ctzll"(unsigned long long x)
+
+# 2,048 bytes are parsed, and a packet inside another has 20 at least.
+cdef int MOST_INNER = 102
 
 cdef tuple _names = ()
 cdef dict _index = {}             # name -> number of the column
@@ -27,6 +30,9 @@ cdef size_t _itemsize[128]
 cdef uint64_t _derived[2]
 cdef uint64_t _writable[2]
 cdef uint64_t _needs[128][2]
+# Where the packets inside tunnels are.
+cdef int inner_off = 0, inner_len = 0, inner_kind = 0
+cdef uint64_t inner_bits[2]
 
 
 def define(table, needs, writable) -> None:
@@ -35,7 +41,7 @@ def define(table, needs, writable) -> None:
     table: (name, dtype) of each in the kernel's order. needs: what derived ones are computed from.
     writable: names.
     """
-    global _names, _dtypes
+    global _names, _dtypes, inner_off, inner_len, inner_kind
     cdef int i, k
     if len(table) != vn.VN_COLUMNS or vn.VN_COLUMNS > 128:
         raise ValueError(f"{len(table)} columns; the kernel has {vn.VN_COLUMNS}")
@@ -47,6 +53,11 @@ def define(table, needs, writable) -> None:
     for i, name in enumerate(_names):
         _index[name] = i
         _itemsize[i] = _dtypes[i].itemsize
+    inner_off, inner_len, inner_kind = (
+        _index["inner_off"], _index["inner_len"], _index["inner_kind"])
+    memset(inner_bits, 0, sizeof(inner_bits))
+    for i in (inner_off, inner_len, inner_kind):
+        inner_bits[i >> 6] |= bit_of(i)
     for name in writable:
         i = _index[name]
         _writable[i >> 6] |= bit_of(i)
@@ -125,6 +136,8 @@ cdef class HeaderStore:
         cdef uint8_t[::1] memory
         array = np.zeros(self.capacity, _dtypes[i])
         memory = array.view(np.uint8)
+        if self.columns[i] != NULL:      # another thread was faster
+            return 0
         self.arrays[i] = array
         self.views[i] = {}
         self.columns[i] = &memory[0]
@@ -145,6 +158,9 @@ cdef class HeaderStore:
                 rest &= rest - 1
                 todo[0] |= _needs[i][0] & ~self.have[0]
                 todo[1] |= _needs[i][1] & ~self.have[1]
+        if self.outer is not None:
+            self.outer.start(burst)
+            self.outer.fill(burst, inner_bits[0], inner_bits[1])
         for k in range(2):
             rest = todo[k]
             while rest:
@@ -152,6 +168,16 @@ cdef class HeaderStore:
                 rest &= rest - 1
                 if self.columns[i] == NULL:
                     self.allocate(i)
+        # What allocates may run Python (the garbage collector's), and other threads. From here on
+        # nothing does.
+        if self.generation != burst.generation or self.n != burst.n or burst.busy:
+            raise StateError("the burst changed while its headers were parsed",
+                             hint="one thread at a time may use a burst")
+        for k in range(2):
+            rest = todo[k]
+            while rest:
+                i = 64 * k + ctz(rest)
+                rest &= rest - 1
                 memset(self.columns[i], 0, self.n * _itemsize[i])
         for k in range(2):
             derived[k] = todo[k] & _derived[k]
@@ -163,26 +189,22 @@ cdef class HeaderStore:
                 self.parse_inner(burst, todo[0], todo[1])
         if (derived[0] | derived[1]) and self.n:
             vn.vn_derive2(<vn.vn_columns *>self.columns, derived[0], derived[1], burst.pkts,
-                          self.n, self.base(burst))
+                          self.n, self.base())
         for k in range(2):
             self.have[k] |= todo[k] | derived[k]
         return 0
 
-    cdef int parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) except -1:
-        cdef int off = _index["inner_off"], size = _index["inner_len"], kind = _index["inner_kind"]
-        cdef HeaderStore outer = self.outer
-        outer.start(burst)
-        outer.fill(burst, 0, bit_of(off) | bit_of(size) | bit_of(kind))
+    cdef void parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) noexcept:
+        cdef void **outer = self.outer.columns
         vn.vn_parse_inner2(<vn.vn_columns *>self.columns, lo, hi, burst.pkts, self.n,
-                           <uint16_t *>outer.columns[off], <uint16_t *>outer.columns[size],
-                           <uint8_t *>outer.columns[kind])
-        return 0
+                           <uint16_t *>outer[inner_off], <uint16_t *>outer[inner_len],
+                           <uint8_t *>outer[inner_kind])
 
-    cdef const uint16_t *base(self, Burst burst):
+    cdef const uint16_t *base(self) noexcept:
         """Where the rows' packets begin in their mbufs; NULL: at the first byte."""
         if self.outer is None:
             return NULL
-        return <const uint16_t *>self.outer.columns[<int>_index["inner_off"]]
+        return <const uint16_t *>self.outer.columns[inner_off]
 
     cdef object column(self, Burst burst, int i):
         cdef int k = i >> 6
@@ -246,6 +268,10 @@ def set_compiler(compile) -> None:
 
 
 cdef Program program_of(text):
+    if type(text) is not str:
+        if not isinstance(text, str):
+            raise TypeError(f"a match expression is text, not {type(text).__name__}")
+        text = str.__str__(text)         # numpy's, or another kind of str with a hash of its own
     program = _programs.get(text)
     if program is None:
         program = _compile(text)
@@ -289,6 +315,9 @@ cdef class ColumnsBase:
     def __cinit__(self, Burst burst not None, int depth=0):
         cdef HeaderStore store
         burst.check_idle()
+        if not 0 <= depth <= MOST_INNER:
+            raise ConfigError(f"headers.inner goes at most {MOST_INNER} deep: no packet that is "
+                              "parsed has more tunnels")
         if burst.header_store is None:
             burst.header_store = HeaderStore(
                 burst.capacity, None if burst.plan is None else burst.plan.names)
@@ -304,8 +333,9 @@ cdef class ColumnsBase:
         self.burst = burst
         self.store = store
         self.depth = depth
-        self.generation = burst.generation
-        self.n = burst.n
+        # The store's, not the burst's: another thread may have changed that meanwhile.
+        self.generation = store.generation
+        self.n = store.n
 
     def __reduce__(self):
         raise TypeError("header columns are views of a burst; copy() can be pickled")
@@ -338,10 +368,11 @@ cdef class ColumnsBase:
         The array is the burst's: valid as long as the columns, and overwritten when the same
         expression is matched again. ConfigError says at which column the text is wrong.
         """
+        cdef Program program = program_of(text)      # may run Python: before the checks
         if self.generation != self.burst.generation or self.n != self.burst.n \
                 or self.burst.busy or vn.vn_forked:
             self.check()
-        return self.store.match(self.burst, program_of(text))
+        return self.store.match(self.burst, program)
 
     def parsed(self) -> list:
         """Names of the columns that are parsed for this burst."""
@@ -392,7 +423,10 @@ cdef class ColumnsBase:
             for k in range(2):
                 fields[k] = self.store.have[k] & _writable[k]
         if mask is not None:
-            rows = checked_mask(mask, self.n).view(np.uint8)
+            rows = checked_mask(mask, self.burst).view(np.uint8)
+        self.check()      # the mask and the names may have run Python
+        for k in range(2):
+            fields[k] &= self.store.have[k]
         if self.n == 0:
             return 0
         self.burst.own(rows if mask is not None else None)
