@@ -147,6 +147,16 @@ def test_parquet(tmp_path: Path) -> None:
     headers(*args[:3], "--parquet", "no/such/place", cwd=tmp_path).one_line("no/such/place")
 
 
+def test_parquet_never_overwrites_the_capture(tmp_path: Path) -> None:
+    capture = tmp_path / "x.pcap"
+    capture.write_bytes(DEMO.read_bytes())
+    (tmp_path / "link").symlink_to(capture)
+    for name in ("x.pcap", "link"):
+        headers("x.pcap", "--parquet", name, cwd=tmp_path).one_line("is the capture")
+    headers("x.pcap", "--parquet", "", cwd=tmp_path).one_line("parquet")
+    assert capture.read_bytes() == DEMO.read_bytes()
+
+
 def test_parquet_without_pyarrow(tmp_path: Path) -> None:
     try:
         import pyarrow  # noqa: F401

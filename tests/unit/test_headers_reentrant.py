@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -63,10 +64,8 @@ def test_a_mask_that_fills_the_burst(runtime, use) -> None:
     burst = vn.Burst(256)
     other = vn.Burst.from_bytes([FRAME] * 200)
     everything = np.ones(200, np.bool_)
-    try:
+    with contextlib.suppress(TypeError, BurstError, StateError):
         use(burst, Mask(0, lambda: other.select(everything, into=burst)))
-    except (TypeError, BurstError, StateError):
-        pass
     balance()
     burst.clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     common.setup_logging(args.verbose)
     forms = [f"--{name}" for name in ("csv", "json", "parquet", "stats", "columns")
-             if getattr(args, name)]  # fmt: skip
+             if getattr(args, name) not in (None, False)]  # fmt: skip
     if len(forms) > 1 and forms not in (["--json", "--stats"], ["--json", "--columns"]):
         raise ConfigError(f"{' and '.join(forms)} do not go together")
     if args.columns:
@@ -112,7 +113,9 @@ def run(args: argparse.Namespace) -> int:
         for _ in blocks(source, program, args.count):
             stats.add(source.reader)
         write_all(stats.json() if args.json else stats.table())
-    elif args.parquet:
+    elif args.parquet is not None:
+        if is_same(args.parquet, args.capture):
+            raise ConfigError(f"--parquet {args.parquet}: it is the capture, which would be lost")
         from veridnet.apps.headers_parquet import write_parquet
 
         source = Source(args.capture, used | text.needs(shown), ROWS * 16)
@@ -123,6 +126,15 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     source.finish()
     return 0
+
+
+def is_same(path: str, capture: str) -> bool:
+    """Is `path` the file that is read?"""
+    try:
+        there = os.fstat(0) if capture == "-" else os.stat(capture)
+        return os.path.samestat(os.stat(path), there)
+    except (OSError, ValueError):
+        return False
 
 
 def blocks(source: Source, program: Program | None, count: int | None) -> Iterator[None]:
