@@ -146,6 +146,8 @@ class Columns(native.ColumnsBase, TableMethods):
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in BY_NAME:
             raise AttributeError(no_column(name))
+        if not BY_NAME[name].writable:
+            raise AttributeError(f"{name} cannot be written to packets")
         getattr(self, name)[...] = column_value(name, value)
 
     if not TYPE_CHECKING:  # (all columns are attributes of the base)

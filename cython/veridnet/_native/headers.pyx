@@ -222,7 +222,10 @@ cdef class HeaderStore:
         if view is None:
             if len(views) >= 1024:
                 views.clear()
-            view = views[self.n] = self.arrays[i][:self.n]
+            view = self.arrays[i][:self.n]
+            if not _writable[k] & bit_of(i):
+                view.flags.writeable = False
+            views[self.n] = view
         return view
 
     cdef object match(self, Burst burst, Program program):
