@@ -207,11 +207,13 @@ def parse_figures(settings: Settings) -> list[Figure]:
     if done.returncode:
         raise BenchError(f"parse: exit code {done.returncode}: {done.stderr.strip()}")
     found: dict[str, list[float]] = json.loads(done.stdout)
-    levels = [name.split()[0] for name in found if name.endswith(" cached")][1:]
+    levels = [name.split()[0] for name in found if name.endswith(" cached")][2:]
     bars = {"cached": 3.0, "cold": 20.0}
     figures = []
     for place in ("cached", "cold"):
         peer = found[f"scalar {place}"]
+        alone = found[f"memory {place}"]
+        figures.append(Figure(f"one word of each mbuf and header, {place}", "ns", alone))
         figures.append(Figure(f"rte_net_get_ptype and five fields, {place}", "ns", peer))
         below: list[float] | None = None
         for level in levels:

@@ -896,6 +896,22 @@ vn_parse_mbuf(const struct vn_columns *c, uint32_t row, vn_fieldset want, const 
 	parse_mbuf(c, row, want, m);
 }
 
+void
+vn_zero(const struct vn_columns *c, vn_fieldset fields, uint32_t from, uint32_t n)
+{
+	uint8_t *const *column = (uint8_t *const *)c;
+
+	if (from == n)
+		return;
+	for (unsigned int word = 0; word < 2; word++)
+		for (uint64_t rest = (uint64_t)(fields >> 64 * word); rest; rest &= rest - 1) {
+			unsigned int f = 64 * word + (unsigned int)__builtin_ctzll(rest);
+
+			memset(column[f] + (size_t)from * vn_field_size[f], 0,
+			       (size_t)(n - from) * vn_field_size[f]);
+		}
+}
+
 static __rte_always_inline void
 parse_loop(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
 {
@@ -918,6 +934,7 @@ parse_loop(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const 
 static void
 parse_plain(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
 {
+	vn_zero(c, want, 0, n);
 	/* A set that is known when this is compiled needs no tests. */
 	if (want == FIVE_TUPLE)
 		parse_loop(c, FIVE_TUPLE, pkts, n);
@@ -932,6 +949,7 @@ vn_parse_inner(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *co
 {
 	uint8_t scratch[VN_PARSE_LIMIT];
 
+	vn_zero(c, want, 0, n);
 	for (uint16_t i = 0; i < n; i++) {
 		uint32_t avail;
 		const uint8_t *p;

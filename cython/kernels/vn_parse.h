@@ -2,10 +2,10 @@
  * Headers into columns. The specification is the naive twin, veridnet/headers/reference.py: both
  * say the same of every packet, malformed ones too.
  *
- * Headers are looked for in the first VN_PARSE_LIMIT bytes of a packet. Columns must be zero
- * before; a packet writes only those of the headers that it has, and only those that are asked
- * for. Parsing stops at the first header that is malformed; the columns of later headers stay
- * zero.
+ * Headers are looked for in the first VN_PARSE_LIMIT bytes of a packet. A packet writes only the
+ * columns of the headers that it has, and only those that are asked for: what parses single rows
+ * expects zeros there, what parses bursts makes them. Parsing stops at the first header that is
+ * malformed; the columns of later headers stay zero.
  */
 #ifndef VN_PARSE_H
 #define VN_PARSE_H
@@ -29,7 +29,7 @@
 #define VN_MAX_MPLS 8
 #define VN_MAX_EXT 8
 /* How many packets ahead mbufs and their headers are prefetched. */
-#define VN_AHEAD 16
+#define VN_AHEAD 20
 
 /* Where the header of an mbuf lies is not known before the mbuf is read. But most mbufs of a burst
  * are of one pool, and theirs lie equally far behind them: what the first one says is good for all,
@@ -56,7 +56,10 @@ VN_EXPORT void vn_parse_bytes(const struct vn_columns *c, uint32_t row, vn_field
 			      enum vn_start start);
 VN_EXPORT void vn_parse_mbuf(const struct vn_columns *c, uint32_t row, vn_fieldset want,
 			     const struct rte_mbuf *m);
-/* Parses n packets into rows 0..n, by the SIMD level that is set. */
+/* Zeros in rows from..n of the columns of `fields`. */
+VN_EXPORT void vn_zero(const struct vn_columns *c, vn_fieldset fields, uint32_t from, uint32_t n);
+/* Parses n packets into rows 0..n, by the SIMD level that is set. What the rows hold before does
+ * not matter. */
 VN_EXPORT void vn_parse(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts,
 			uint16_t n);
 /* The same for the packets inside tunnels, by the columns of the outer ones. */
@@ -76,6 +79,11 @@ VN_EXPORT int vn_simd_set(int level);
 #define VN_BLOCK_FIELDS                                                                            \
 	(VN_G_ETH | VN_G_VLAN | VN_G_MPLS | VN_G_ARP | VN_G_IP | VN_G_IPV4 | VN_G_IPV6 | VN_G_L4 | \
 	 VN_G_SCTP | VN_G_ICMP | VN_G_IPSEC | VN_F(in_port) | VN_F(wire_len) | VN_F(frag))
+
+/* Of these, those of which they write every row of a whole block. */
+#define VN_BLOCK_STORED                                                                            \
+	(VN_G_IP | VN_F(ip_src) | VN_F(ip_dst) | VN_F(ip_ihl) | VN_F(ip_id) | VN_F(ip_flags) |     \
+	 VN_F(ip_checksum) | VN_G_L4 | VN_F(ethertype))
 
 #ifdef VN_X86
 void vn_parse_sse(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts,

@@ -176,6 +176,8 @@ VN_BLOCK_FN(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const
 	ptrdiff_t distance;
 	uint16_t i;
 
+	vn_zero(c, want & ~VN_BLOCK_STORED, 0, n);
+	vn_zero(c, want & VN_BLOCK_STORED, n - n % BLOCK, n);
 	if (unlikely(n == 0))
 		return;
 	distance = vn_header_distance(pkts[0]);

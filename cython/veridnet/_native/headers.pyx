@@ -174,14 +174,13 @@ cdef class HeaderStore:
             raise StateError("the burst changed while its headers were parsed",
                              hint="one thread at a time may use a burst")
         for k in range(2):
-            rest = todo[k]
+            derived[k] = todo[k] & _derived[k]
+            todo[k] &= ~_derived[k]
+            rest = derived[k]        # the others are made zero where they are parsed
             while rest:
                 i = 64 * k + ctz(rest)
                 rest &= rest - 1
                 memset(self.columns[i], 0, self.n * _itemsize[i])
-        for k in range(2):
-            derived[k] = todo[k] & _derived[k]
-            todo[k] &= ~_derived[k]
         if (todo[0] | todo[1]) and self.n:
             if self.outer is None:
                 vn.vn_parse2(<vn.vn_columns *>self.columns, todo[0], todo[1], burst.pkts, self.n)
