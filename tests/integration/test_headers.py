@@ -49,7 +49,9 @@ def tshark(path: Path) -> list[list[str]]:
         ["tshark", "-n", "-r", str(path), *off, "-T", "fields", "-E", "occurrence=f", *fields],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    return [line.split("\t") for line in done.stdout.splitlines()]
+    # A bit's value is 0 or 1 in tshark 4.0, False or True in 4.4.
+    words = {"False": "0", "True": "1"}
+    return [[words.get(w, w) for w in line.split("\t")] for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("path", traces(), ids=lambda p: p.name)

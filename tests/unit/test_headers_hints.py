@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -100,11 +101,15 @@ def test_a_program_in_the_clones_root(tmp_path) -> None:
     """The sources there come first on sys.path; the compiled modules are the installed ones."""
     root = Path(__file__).resolve().parents[2]
     code = "import veridnet as vn; print(vn.__file__, vn.Burst)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    # scripts/test sets PYTHONSAFEPATH, as -P does: users do not.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0 and str(root / "veridnet") in done.stdout, done.stderr
     copy = tmp_path / "veridnet"
     shutil.copytree(root / "veridnet", copy, ignore=shutil.ignore_patterns("*.so"))
     done = subprocess.run(
-        [sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-S", "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode and "run scripts/setup" in done.stderr

@@ -312,3 +312,22 @@ def test_stations_age_whoever_is_left(runtime, tmp_path, write_pcap, first: str)
     forwarder.stop()
     assert forwarder.bridge_counters()["stations"] == 0
     equation(runtime)
+
+
+def test_a_signal_handler_may_stop_it_at_any_moment(run_python) -> None:
+    """A flag that is set in a handler is only looked at: waiting for an Event can hang there."""
+    run_python("""
+        import veridnet as vn
+        from veridnet.apps.l2fwd import L2fwd
+        from veridnet.cli.common import StopFlag, stop_on_signals
+        import os, signal, threading, time
+
+        flag = stop_on_signals()
+        assert not any(hasattr(flag, name) for name in ("wait", "_cond"))
+        with vn.Runtime(memory="4k", mbufs=1023, lcores=(0,)) as rt:
+            app = L2fwd(rt, [rt.add_port("ring"), rt.add_port("ring")])
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            began = time.monotonic()
+            assert app.run(stop=flag, duration=30).to_dict()["ended_by"] == "stopped"
+            assert time.monotonic() - began < 20
+    """)

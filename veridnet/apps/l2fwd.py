@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from veridnet._native import eal
 from veridnet._native.worker import MAX_BURST
@@ -33,6 +32,14 @@ PROFILE_KEYS: dict[str, type] = {
     "until_idle": float,
     "stats_period": float,
 }
+
+
+class Stop(Protocol):
+    """What says that it is time to stop."""
+
+    def is_set(self) -> bool:
+        """Is it?"""
+        ...
 
 
 @dataclass(frozen=True)
@@ -220,7 +227,7 @@ class L2fwd:
         *,
         duration: float | None = None,
         until_idle: float | None = None,
-        stop: threading.Event | None = None,
+        stop: Stop | None = None,
         tick: Callable[[L2fwd], None] | None = None,
         stats_period: float = 1.0,
     ) -> Result:
@@ -233,7 +240,9 @@ class L2fwd:
         until_idle
             End when nothing has been received for so many seconds.
         stop
-            End when this is set (from a signal handler, or another thread).
+            End when its ``is_set()`` is true: a threading.Event that another thread sets, or any
+            flag that a signal handler sets. (It is never waited for: a handler that sets an Event
+            in the thread that waits for it can hang.)
         tick
             Called every `stats_period` seconds.
 
@@ -241,7 +250,6 @@ class L2fwd:
         reached; if there is neither a trace nor a count, never. A trace's end ends the run in
         any case, after `until_idle` where that is given.
         """
-        stop = stop or threading.Event()
         reason = "stopped"
         before = self.received()
         self.start()
@@ -249,7 +257,7 @@ class L2fwd:
             seen, seen_at = -1, self.started_at
             next_tick = self.started_at + stats_period
             next_look = self.started_at + RECONNECT_S
-            while not stop.is_set():
+            while stop is None or not stop.is_set():
                 # What the loops did before this look at the counters is what the look shows.
                 ended = self.traces_ended() or self.forwarder.finished
                 now = time.monotonic()
@@ -278,7 +286,7 @@ class L2fwd:
                 left = duration - (now - self.started_at) if duration is not None else 1.0
                 # Short runs are noticed soon; long ones cost little.
                 pause = 0.002 if now - self.started_at < 0.25 else 0.02
-                stop.wait(min(pause, max(left, 0.0)))
+                time.sleep(min(pause, max(left, 0.0)))
         finally:
             self.stop()
         return self.result(reason)

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -198,9 +197,30 @@ def setup_logging(verbose: bool) -> None:
     logging.getLogger("veridnet.dpdk").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C and SIGTERM set; another, a second later, ends the process at once."""
-    event = threading.Event()
+class StopFlag:
+    """Set by a signal handler. It has no lock, which the interrupted thread might hold.
+
+    (threading.Event has one: set() in a handler that interrupts wait() of the same thread, in the
+    few microseconds in which that holds it, waits for ever.)
+    """
+
+    __slots__ = ("_stopped",)
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def set(self) -> None:
+        """It is time to stop."""
+        self._stopped = True
+
+    def is_set(self) -> bool:
+        """Is it?"""
+        return self._stopped
+
+
+def stop_on_signals() -> StopFlag:
+    """A flag that Ctrl-C and SIGTERM set; another, a second later, ends the process at once."""
+    event = StopFlag()
     first = 0.0
 
     def handler(number: int, frame: FrameType | None) -> None:
