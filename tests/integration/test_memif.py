@@ -241,7 +241,7 @@ def test_two_interfaces_on_one_socket(lab: Lab, tmp_path: Path, keys: str) -> No
     source = sizes(tmp_path / "in.pcap")
     l2fwd("-p", f"pcap:rx={source}", "-p", memif(lab, "client", ids[0]),
           "-p", memif(lab, "client", ids[1]), "-p", "pcap:tx=out.pcap",
-          "--no-mac-updating", "--until-idle", "0.7", "--lcores", "1",
+          "--no-mac-updating", "--until-idle", "3", "--lcores", "1",
           cwd=tmp_path).ok()  # fmt: skip
     still(server)
     server.stop().ok()
