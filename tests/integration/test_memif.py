@@ -42,7 +42,7 @@ def test_a_capture_crosses_whole(lab: Lab, tmp_path: Path, demo_pcap: Path, trac
     # After its trace the sender stays until the other has taken everything out of the rings.
     sent = l2fwd("-p", f"pcap:rx={source}", "-p", memif(lab, "client", f"{JUMBO},{PATIENT}"),
                  "--lcores", "1",
-                 "--no-mac-updating", "--until-idle", "0.7", cwd=tmp_path).ok()  # fmt: skip
+                 "--no-mac-updating", "--until-idle", "2", cwd=tmp_path).ok()  # fmt: skip
     still(server)
     received = server.stop().ok()
     assert sent["drops"] == received["drops"] == {}
@@ -61,7 +61,7 @@ def test_a_frame_longer_than_a_buffer(lab: Lab, tmp_path: Path, words: str) -> N
         port = (f"vdev:device=net_memif0,{PATIENT},devargs=role=client,"
                 f"socket={lab.folder}/memif.sock,socket-abstract=no")  # fmt: skip
     sent = l2fwd("-p", f"pcap:rx={source}", "-p", port, "--lcores", "1", "--no-mac-updating",
-                 "--until-idle", "0.7", cwd=tmp_path).ok()  # fmt: skip
+                 "--until-idle", "2", cwd=tmp_path).ok()  # fmt: skip
     still(server)
     received = server.stop().ok()
     short = [f for f in frames(source) if len(f) <= 2048]
