@@ -201,9 +201,11 @@ cdef extern from "vn_match.h" nogil:
                   uint32_t n)
 
 cdef extern from "vn_write.h" nogil:
-    int vn_own_rows(rte_mbuf **pkts, uint16_t n, const uint8_t *where)
-    int vn_vlan_push(rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t tpid, uint16_t tci)
-    int vn_vlan_pop(rte_mbuf **pkts, uint16_t n, const uint8_t *where)
+    int vn_own_rows(rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t headroom,
+                    uint16_t head)
+    uint16_t vn_vlan_push(rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t tpid,
+                          uint16_t tci)
+    uint16_t vn_vlan_pop(rte_mbuf **pkts, uint16_t n, const uint8_t *where)
     uint16_t vn_partition(rte_mbuf **pkts, uint16_t n, const uint8_t *mask, rte_mbuf **out)
 
 cdef extern from "vn_table.h" nogil:

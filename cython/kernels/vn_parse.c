@@ -849,29 +849,13 @@ vn_parse_bytes(const struct vn_columns *c, uint32_t row, vn_fieldset want, const
 	parse_one(c, row, want, p, base, RTE_MIN(avail, VN_PARSE_LIMIT), end, start);
 }
 
-/* The first bytes of a packet in one piece: in place, or gathered into `scratch`. */
-static inline const uint8_t *
-contiguous(const struct rte_mbuf *m, uint8_t *scratch, uint32_t *avail)
-{
-	uint32_t want = RTE_MIN(m->pkt_len, VN_PARSE_LIMIT);
-	const uint8_t *p;
-
-	if (likely(m->nb_segs == 1 || m->data_len >= want)) {
-		*avail = RTE_MIN(want, (uint32_t)m->data_len);
-		return rte_pktmbuf_mtod(m, const uint8_t *);
-	}
-	p = rte_pktmbuf_read(m, 0, want, scratch);
-	*avail = p ? want : 0; /* (segments that are shorter than they say in sum) */
-	return p;
-}
-
 /* A packet in several segments, or of another shape than the common ones. */
 static __rte_noinline void
 parse_rare(const struct vn_columns *c, uint32_t row, vn_fieldset want, const struct rte_mbuf *m)
 {
 	uint8_t scratch[VN_PARSE_LIMIT];
 	uint32_t avail;
-	const uint8_t *p = contiguous(m, scratch, &avail);
+	const uint8_t *p = vn_contiguous(m, scratch, &avail);
 
 	parse_one(c, row, want, p, 0, avail, m->pkt_len, VN_START_ETH);
 }
@@ -956,7 +940,7 @@ vn_parse_inner(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *co
 
 		if (inner_kind[i] == VN_START_NONE)
 			continue;
-		p = contiguous(pkts[i], scratch, &avail);
+		p = vn_contiguous(pkts[i], scratch, &avail);
 		if (want & VN_F(in_port))
 			c->in_port[i] = vn_in_port(pkts[i]);
 		if (want & VN_F(rx_time))

@@ -94,6 +94,22 @@ void vn_parse_avx512(const struct vn_columns *c, vn_fieldset want, struct rte_mb
 		     uint16_t n);
 #endif
 
+/* The first bytes of a packet in one piece: in place, or gathered into `scratch`. */
+static inline const uint8_t *
+vn_contiguous(const struct rte_mbuf *m, uint8_t *scratch, uint32_t *avail)
+{
+	uint32_t want = RTE_MIN(m->pkt_len, VN_PARSE_LIMIT);
+	const uint8_t *p;
+
+	if (likely(m->nb_segs == 1 || m->data_len >= want)) {
+		*avail = RTE_MIN(want, (uint32_t)m->data_len);
+		return rte_pktmbuf_mtod(m, const uint8_t *);
+	}
+	p = rte_pktmbuf_read(m, 0, want, scratch);
+	*avail = p ? want : 0; /* (segments that are shorter than they say in sum) */
+	return p;
+}
+
 /* Where in an mbuf its receive time stands, and which flag says that it does; 0: nowhere. What one
  * unit is, in ns, is the port's. */
 extern VN_EXPORT int vn_time_offset;

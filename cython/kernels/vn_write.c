@@ -218,32 +218,17 @@ write_row(const struct vn_columns *c, vn_fieldset fields, uint32_t i, struct rte
 	  struct row *old)
 {
 	uint8_t scratch[VN_PARSE_LIMIT];
-	uint32_t size = RTE_MIN(m->pkt_len, VN_PARSE_LIMIT);
 	struct deltas d = {0, 0, false};
 	const uint64_t *o = old->cell;
 	bool changed = false, again = false;
 	uint8_t *p, *l4;
+	uint32_t size;
 	uint8_t proto;
 
+	/* Its own, or gathered: then what is written goes back to the segments. */
+	p = (uint8_t *)(uintptr_t)vn_contiguous(m, scratch, &size);
 	if (size < RTE_ETHER_HDR_LEN)
 		return false;
-	if (m->data_len >= size || (m->nb_segs == 1)) {
-		p = rte_pktmbuf_mtod(m, uint8_t *);
-		size = RTE_MIN(size, (uint32_t)m->data_len);
-	} else {
-		p = scratch;
-		rte_memcpy(scratch, rte_pktmbuf_mtod(m, void *), m->data_len);
-		for (uint32_t at = m->data_len, k = 0; at < size; at += k) {
-			const struct rte_mbuf *seg = m->next;
-
-			for (uint32_t before = m->data_len; before < at; seg = seg->next)
-				before += seg->data_len;
-			k = RTE_MIN(size - at, (uint32_t)seg->data_len);
-			memcpy(scratch + at, rte_pktmbuf_mtod(seg, void *), k);
-			if (k == 0)
-				break;
-		}
-	}
 	memset(old->cell, 0, sizeof(old->cell));
 	vn_parse_bytes(&old->c, 0, fields | PLACES, p, 0, size, m->pkt_len, VN_START_ETH);
 	d.routed = unlikely(o[VN_I_l3_len] > (o[VN_I_ip_version] == 6 ? 40 : 20)) &&
@@ -303,10 +288,13 @@ write_row(const struct vn_columns *c, vn_fieldset fields, uint32_t i, struct rte
 	return true;
 }
 
-/* Is every byte of the packet its owner's alone? */
+/* Is every byte of the packet its owner's alone, and are there so much headroom, and so much of its
+ * beginning in one piece? */
 static bool
-is_own(const struct rte_mbuf *m)
+is_ready(const struct rte_mbuf *m, uint16_t headroom, uint16_t head)
 {
+	if (rte_pktmbuf_headroom(m) < headroom || m->data_len < RTE_MIN((uint32_t)head, m->pkt_len))
+		return false;
 	for (; m; m = m->next)
 		if (rte_mbuf_refcnt_read(m) != 1 || (m->ol_flags & VN_FOREIGN))
 			return false;
@@ -314,10 +302,11 @@ is_own(const struct rte_mbuf *m)
 }
 
 int
-vn_own_rows(struct rte_mbuf **pkts, uint16_t n, const uint8_t *where)
+vn_own_rows(struct rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t headroom,
+	    uint16_t head)
 {
 	for (uint16_t i = 0; i < n; i++)
-		if ((where == NULL || where[i]) && unlikely(!is_own(pkts[i])) &&
+		if ((where == NULL || where[i]) && unlikely(!is_ready(pkts[i], headroom, head)) &&
 		    vn_unshare(NULL, &pkts[i]) != 0)
 			return -1;
 	return 0;
@@ -339,23 +328,20 @@ vn_write(const struct vn_columns *c, vn_fieldset fields, struct rte_mbuf **pkts,
 	return changed;
 }
 
-int
+uint16_t
 vn_vlan_push(struct rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t tpid, uint16_t tci)
 {
 	uint16_t be[2] = {__builtin_bswap16(tpid), __builtin_bswap16(tci)};
-	int changed = 0;
+	uint16_t changed = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
 		uint8_t *p;
 
 		if ((where && !where[i]) || pkts[i]->data_len < RTE_ETHER_HDR_LEN)
 			continue;
-		/* A copy has its pool's whole headroom again. */
-		if (rte_pktmbuf_headroom(pkts[i]) < 4 && vn_unshare(NULL, &pkts[i]) != 0)
-			return -1;
 		p = (uint8_t *)rte_pktmbuf_prepend(pkts[i], 4);
-		if (p == NULL)
-			return -1;
+		if (p == NULL) /* not after vn_own_rows() */
+			continue;
 		memmove(p, p + 4, 12);
 		memcpy(p + 12, be, 4);
 		changed++;
@@ -363,10 +349,10 @@ vn_vlan_push(struct rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t 
 	return changed;
 }
 
-int
+uint16_t
 vn_vlan_pop(struct rte_mbuf **pkts, uint16_t n, const uint8_t *where)
 {
-	int changed = 0;
+	uint16_t changed = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
 		uint8_t *p = rte_pktmbuf_mtod(pkts[i], uint8_t *);

@@ -267,3 +267,20 @@ def test_tags_beyond_the_headroom(runtime) -> None:
         assert burst.vlan_pop() == 1
     assert burst.to_bytes(0) == bytes(PLAIN[0]) and burst.vlan_pop() == 0
     burst.clear()
+
+
+def test_no_mbuf_for_a_copy_changes_nothing(runtime, empty_pool) -> None:
+    """All copies are made before the first tag is pushed."""
+    pool = runtime.add_pool(255)
+    burst = vn.Burst.from_bytes([bytes(PLAIN[0]), bytes(PLAIN[2])], pool=pool)
+    for k in range(32):  # the second packet has used up its headroom of 128 bytes
+        burst.vlan_push(k, mask=np.array([False, True]))
+    before = [burst.to_bytes(i) for i in range(2)]
+    taken = empty_pool(pool)
+    with pytest.raises(vn.PoolError):
+        burst.vlan_push(7)
+    assert [burst.to_bytes(i) for i in range(2)] == before
+    for other in taken:
+        other.clear()
+    assert burst.vlan_push(7) == 2
+    burst.clear()

@@ -29,7 +29,8 @@ cdef class Burst:
     cdef int check_rows(self, const uint8_t[::1] rows) except -1
     cdef int check_room(self, Burst other, uint16_t n) except -1
     cdef Burst move(self, const uint8_t[::1] rows, Burst into)
-    cdef int own(self, const uint8_t[::1] rows) except -1
+    cdef int own(self, const uint8_t[::1] rows, uint16_t headroom, uint16_t head) except -1
+    cdef int retag(self, mask, bint push, uint16_t tpid, uint16_t tci) except -1
 
 
 cdef vn_account account

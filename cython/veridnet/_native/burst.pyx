@@ -583,50 +583,53 @@ cdef class Burst:
     def vlan_push(self, uint16_t vlan_id, *, uint8_t pcp=0, uint16_t tpid=0x8100, mask=None) -> int:
         """Puts an 802.1Q tag in front of the EtherType (`tpid`: 0x88a8 for a service tag).
 
-        Returns how many packets were changed: all of `mask` but runts. A shared packet is copied
-        first; PoolError if there is no mbuf for that.
+        Returns how many packets were changed: all of `mask` but runts. A shared packet, or one
+        without headroom, is copied first; PoolError if there is no mbuf for that, and then
+        nothing has changed.
         """
-        cdef const uint8_t[::1] rows
-        cdef int rc
         if vlan_id > 4095 or pcp > 7 or tpid not in (0x8100, 0x88a8, 0x9100):
             raise ValueError(f"no such tag: id {vlan_id} (0 to 4095), pcp {pcp} (0 to 7), "
                              f"tpid {tpid:#06x} (0x8100, 0x88a8 or 0x9100)")
-        if mask is not None:
-            rows = rows_of(mask, self)
-        self.own(None if mask is None else rows)
-        if self.n == 0:
-            return 0
-        rc = vn.vn_vlan_push(self.pkts, self.n, NULL if mask is None else &rows[0], tpid,
-                             vlan_id | <uint16_t>pcp << 13)
-        self.sized = False
-        self.generation += 1
-        if rc < 0:
-            raise PoolError("no free mbuf for a copy of a packet without headroom")
-        return rc
+        return self.retag(mask, True, tpid, vlan_id | <uint16_t>pcp << 13)
 
     def vlan_pop(self, *, mask=None) -> int:
-        """Takes the outermost VLAN tag off. Returns how many packets had one."""
+        """Takes the outermost VLAN tag off. Returns how many packets had one.
+
+        A shared packet is copied first; PoolError if there is no mbuf for that, and then nothing
+        has changed.
+        """
+        return self.retag(mask, False, 0, 0)
+
+    cdef int retag(self, mask, bint push, uint16_t tpid, uint16_t tci) except -1:
         cdef const uint8_t[::1] rows
-        cdef int rc
+        cdef const uint8_t *where = NULL
+        cdef uint16_t changed
         if mask is not None:
             rows = rows_of(mask, self)
-        self.own(None if mask is None else rows)
+        self.own(None if mask is None else rows, 4 if push else 0, 14 if push else 18)
         if self.n == 0:
             return 0
-        rc = vn.vn_vlan_pop(self.pkts, self.n, NULL if mask is None else &rows[0])
+        if mask is not None:
+            where = &rows[0]
+        if push:
+            changed = vn.vn_vlan_push(self.pkts, self.n, where, tpid, tci)
+        else:
+            changed = vn.vn_vlan_pop(self.pkts, self.n, where)
         self.sized = False
         self.generation += 1
-        return rc
+        return changed
 
-    cdef int own(self, const uint8_t[::1] rows) except -1:
-        """Makes packets writable: before their bytes are changed."""
+    cdef int own(self, const uint8_t[::1] rows, uint16_t headroom, uint16_t head) except -1:
+        """Makes packets writable (vn_own_rows): before their bytes are changed."""
         self.check_movable("write")
         if rows is not None:
             self.check_rows(rows)
         if self.n == 0:
             return 0
         self.settle()
-        if vn.vn_own_rows(self.pkts, self.n, NULL if rows is None else &rows[0]) != 0:
+        self.sized = False       # copies are other packets to tx
+        if vn.vn_own_rows(self.pkts, self.n, NULL if rows is None else &rows[0], headroom,
+                          head) != 0:
             raise PoolError("no free mbuf for a copy of a shared packet")
         return 0
 

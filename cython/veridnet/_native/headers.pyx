@@ -431,7 +431,7 @@ cdef class ColumnsBase:
             fields[k] &= self.store.have[k]
         if self.n == 0:
             return 0
-        self.burst.own(rows if mask is not None else None)
+        self.burst.own(rows if mask is not None else None, 0, 0)
         changed = vn.vn_write2(<vn.vn_columns *>self.store.columns, fields[0], fields[1],
                                self.burst.pkts, self.n, NULL if mask is None else &rows[0])
         self._forget()
