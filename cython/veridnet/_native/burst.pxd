@@ -6,6 +6,7 @@ from veridnet._native.memory cimport Mempool
 
 cdef class Burst:
     cdef rte_mbuf **pkts
+    cdef rte_mbuf **parted        # packets on their way out; NULL before the first selection
     cdef uint16_t n
     cdef readonly uint16_t capacity
     cdef bint sized               # `sizes` describes pkts[0:n]
@@ -29,6 +30,7 @@ cdef class Burst:
     cdef int check_rows(self, const uint8_t[::1] rows) except -1
     cdef int check_room(self, Burst other, uint16_t n) except -1
     cdef Burst move(self, const uint8_t[::1] rows, Burst into)
+    cdef int part(self, const uint8_t[::1] rows) except -1
     cdef int own(self, const uint8_t[::1] rows, uint16_t headroom, uint16_t head) except -1
     cdef int retag(self, mask, bint push, uint16_t tpid, uint16_t tci) except -1
 

@@ -181,6 +181,7 @@ cdef class Burst:
             if self.n and not vn.vn_forked:
                 self.discard(vn.VN_DROP_COLLECTED)
             free(self.pkts)
+        free(self.parted)
         free(self.slot_views)
 
     def __reduce__(self):
@@ -480,7 +481,6 @@ cdef class Burst:
         return self.move(rows, into)
 
     cdef Burst move(self, const uint8_t[::1] rows, Burst into):
-        cdef rte_mbuf **out
         cdef uint16_t i, count = 0
         if into is None:
             into = Burst(self.capacity, self.plan)
@@ -490,17 +490,24 @@ cdef class Burst:
         for i in range(self.n):
             count += rows[i]
         self.check_room(into, count)
-        if count == 0:
-            return into
-        self.settle()
-        out = <rte_mbuf **>calloc(self.n + 1, sizeof(rte_mbuf *))
-        if out == NULL:
-            raise MemoryError
-        vn.vn_partition(self.pkts, self.n, &rows[0], out)
-        self.moved_out(self.n - count)
-        into.take(out, count)
-        free(out)
+        if count:
+            self.part(rows)
+            into.take(self.parted, count)
         return into
+
+    cdef int part(self, const uint8_t[::1] rows) except -1:
+        """Takes the packets of `rows` out, into `parted`. Returns how many; the caller owns them."""
+        cdef uint16_t count
+        if self.parted == NULL:
+            # One more: the kernel writes before it knows whether that counts.
+            self.parted = <rte_mbuf **>calloc(self.capacity + 1, sizeof(rte_mbuf *))
+            if self.parted == NULL:
+                raise MemoryError
+        self.settle()
+        count = vn.vn_partition(self.pkts, self.n, &rows[0], self.parted)
+        if count:
+            self.moved_out(self.n - count)
+        return count
 
     def drop(self, mask=None, str reason not None="filtered") -> int:
         """Frees the packets of `mask` (all without one), counted as a drop of that reason.
@@ -510,30 +517,21 @@ cdef class Burst:
         """
         cdef int code = drop_code(reason)
         cdef const uint8_t[::1] rows
-        cdef rte_mbuf **out
-        cdef uint16_t count
-        self.check_idle()
+        cdef int count
+        if mask is not None:
+            rows = rows_of(mask, self)
+        self.check_movable("drop")
         if mask is None:
-            if self.n_views:
-                self.check_movable("drop")
             count = self.n
             self.discard(code)
             return count
-        rows = rows_of(mask, self)
-        self.check_movable("drop")
         self.check_rows(rows)
         if self.n == 0:
             return 0
-        self.settle()
-        out = <rte_mbuf **>calloc(self.n + 1, sizeof(rte_mbuf *))
-        if out == NULL:
-            raise MemoryError
-        count = vn.vn_partition(self.pkts, self.n, &rows[0], out)
+        count = self.part(rows)
         if count:
-            vn.vn_drop(&account, out, count, code)
-            self.moved_out(self.n - count)
+            vn.vn_drop(&account, self.parted, <uint16_t>count, code)
             mbuf_returned()
-        free(out)
         return count
 
     def split(self, masks, rest=None) -> dict:

@@ -22,6 +22,7 @@ cdef class HeaderStore:
     cdef int fill(self, Burst burst, uint64_t lo, uint64_t hi) except -1
     cdef void parse_inner(self, Burst burst, uint64_t lo, uint64_t hi) noexcept
     cdef const uint16_t *base(self) noexcept
+    cdef int ask(self, Burst burst, uint64_t lo, uint64_t hi) except -1
     cdef object match(self, Burst burst, Program program)
     cdef object column(self, Burst burst, int i)
 
