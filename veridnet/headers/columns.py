@@ -150,13 +150,6 @@ class Columns(native.ColumnsBase, TableMethods):
             raise AttributeError(f"{name} cannot be written to packets")
         getattr(self, name)[...] = column_value(name, value)
 
-    if not TYPE_CHECKING:  # (all columns are attributes of the base)
-
-        def __getattr__(self, name: str) -> Any:
-            if name in BY_NAME:  # the reason why it cannot be read now
-                return super().__getattribute__(name)
-            raise AttributeError(no_column(name))
-
     @property
     def inner(self) -> Columns:
         """The same columns for the packets inside GRE, VXLAN, GENEVE, GTP-U and IP-in-IP.
@@ -262,4 +255,4 @@ class HeaderTable(TableMethods):
 SUMMARY = ("wire_len", "eth_src", "eth_dst", "ethertype", "ip_proto", "l4_src", "l4_dst", "error")
 
 native_burst.set_columns_type(Columns)
-native.set_compiler(match.compile)
+native.set_language(match.compile, no_column)

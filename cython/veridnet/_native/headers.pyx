@@ -264,12 +264,14 @@ cdef class HeaderStore:
 
 cdef dict _programs = {}          # text -> Program
 cdef object _compile = None
+cdef object _no_column = None
 
 
-def set_compiler(compile) -> None:
-    """Who makes programs of match expressions."""
-    global _compile
+def set_language(compile, no_column) -> None:
+    """Who makes programs of match expressions, and who says what is wrong with a column's name."""
+    global _compile, _no_column
     _compile = compile
+    _no_column = no_column
 
 
 cdef Program program_of(text):
@@ -355,7 +357,13 @@ cdef class ColumnsBase:
     def __getattribute__(self, name):
         i = _index.get(name)
         if i is None:
-            return PyObject_GenericGetAttr(self, name)
+            try:
+                return PyObject_GenericGetAttr(self, name)
+            except AttributeError:
+                # (A __getattr__ in Python would say it too, and cost each column 40 ns.)
+                if _no_column is None or hasattr(type(self), name):
+                    raise
+                raise AttributeError(_no_column(name)) from None
         if self.burst is None or self.generation != self.burst.generation \
                 or self.n != self.burst.n or self.burst.busy or vn.vn_forked:
             self.check()
