@@ -23,6 +23,7 @@ from veridnet._native.burst import Burst
 from veridnet._native.memory import HEADROOM, Heap, Mempool, hugepages_probe
 from veridnet._native.port import NativePort
 from veridnet._native.worker import Forwarder
+from veridnet.addresses import mac_bytes
 from veridnet.config import LOG_LEVELS, PortSpec, RuntimeConfig, parse_port, parse_vdev
 from veridnet.errors import (
     ClosedError,
@@ -257,7 +258,7 @@ class Port(NativePort):
 
     @mac.setter
     def mac(self, value: str | bytes) -> None:
-        text = native_burst.mac_bytes(value).hex(":")
+        text = mac_bytes(value).hex(":")
         if int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
             raise ConfigError(f"{text} is no address of a single station")
         try:

@@ -95,3 +95,14 @@ def test_bytes_are_counted_once(ring, make_frames) -> None:
     assert ring.stats["rx_bytes"] == total - 4
     assert ring.stats["tx_bytes"] == 2 * (total - 4)
     assert ring.stats["drops"] == {"runt": 1}
+
+
+@pytest.mark.parametrize("mac", ["02:00:00-00:00:01", "+2:0:0:0:0:1", "0x2:0:0:0:0:1", 6, True])
+def test_addresses_that_are_none(runtime, mac) -> None:
+    """bytes(6) is six zeros, and int() reads more than an address has."""
+    burst = vn.Burst.from_bytes([bytes(60)])
+    with pytest.raises(vn.ConfigError, match="not a MAC address"):
+        burst.set_macs(dst=mac)
+    with pytest.raises(vn.ConfigError, match="not a MAC address"):
+        vn.mac(mac)
+    burst.clear()

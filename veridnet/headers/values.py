@@ -6,6 +6,7 @@ import ipaddress
 from types import ModuleType
 from typing import Any
 
+from veridnet.addresses import mac_bytes
 from veridnet.errors import ConfigError
 
 
@@ -22,16 +23,7 @@ def mac(text: str | bytes) -> int:
     >>> hex(mac("02:00:00:00:00:01"))
     '0x20000000001'
     """
-    if isinstance(text, str):
-        parts = text.replace("-", ":").split(":")
-        if len(parts) != 6 or not all(
-            len(part) in (1, 2) and set(part) <= set("0123456789abcdefABCDEF") for part in parts
-        ):
-            raise ConfigError(f"not a MAC address: {text!r}", hint="as 02:00:00:00:00:01")
-        return int("".join(part.zfill(2) for part in parts), 16)
-    if len(text) != 6:
-        raise ConfigError(f"a MAC address has 6 bytes, not {len(text)}")
-    return int.from_bytes(text, "big")
+    return int.from_bytes(mac_bytes(text), "big")
 
 
 def ip(text: str) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from veridnet.addresses import mac_bytes
 from veridnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,9 +87,12 @@ class Key:
 
 def station_address(text: str) -> str:
     """A MAC address that one station can have, as DPDK writes it; ValueError says why not."""
-    if not re.fullmatch(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}", text):
-        raise ValueError("is not a MAC address (six bytes in hex, as in 02:00:00:00:00:01)")
-    raw = bytes.fromhex(re.sub("[:-]", "", text))
+    try:
+        raw = mac_bytes(text)
+    except ConfigError:
+        raise ValueError(
+            "is not a MAC address (six bytes in hex, as in 02:00:00:00:00:01)"
+        ) from None
     if raw[0] & 1:
         raise ValueError("is a group address (its first byte is odd), not that of one station")
     if not any(raw):

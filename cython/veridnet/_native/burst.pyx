@@ -24,7 +24,8 @@ from veridnet._native.errors cimport check_process
 from veridnet._native.memory cimport Mempool, mbuf_returned
 from veridnet._native cimport memory
 
-from veridnet.errors import BurstError, ClosedError, ConfigError, PoolError, StateError, ViewError
+from veridnet.addresses import mac_bytes
+from veridnet.errors import BurstError, ClosedError, PoolError, StateError, ViewError
 
 # What the program itself made and freed, outside every port's queue.
 memset(&account, 0, sizeof(account))
@@ -767,17 +768,3 @@ cdef bytes frame_bytes(packet):
         # bytes(60) would be 60 zeros, and a frame given alone is a sequence of numbers.
         raise TypeError("a packet is bytes or has bytes, and is no number; packets is a list")
     return bytes(packet)
-
-
-def mac_bytes(mac) -> bytes:
-    """6 bytes of a MAC address given as bytes or text."""
-    if isinstance(mac, str):
-        try:
-            raw = bytes(int(part, 16) for part in mac.replace("-", ":").split(":"))
-        except ValueError:
-            raw = b""
-    else:
-        raw = bytes(mac)
-    if len(raw) != 6:
-        raise ConfigError(f"not a MAC address: {mac!r}")
-    return raw

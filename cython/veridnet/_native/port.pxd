@@ -21,6 +21,7 @@ cdef class NativePort:
     cdef dict stats_at_close
     cdef bint marks                  # the driver does not say which port packets came from: rx does
     cdef bint guarded                # bursts never meet interrupt callbacks: vn_guard.h
+    cdef int drain_queues(self, int limit)
     cdef int check(self) except -1
     cdef int check_started(self) except -1
     cdef int start_device(self)

@@ -17,7 +17,7 @@ from veridnet._native.burst cimport Burst, settle_all
 from veridnet._native.errors cimport check_process, check_rc
 from veridnet._native.memory cimport Mempool
 
-from veridnet._native.burst import mac_bytes
+from veridnet.addresses import mac_bytes
 from veridnet.errors import BurstError, ClosedError, ConfigError, PortError, StateError
 
 cdef extern from "stdlib.h" nogil:
@@ -270,10 +270,13 @@ cdef class NativePort:
 
     def drain(self, int limit=1 << 20) -> int:
         """Receives and frees what waits in the device, uncounted; returns how many packets."""
+        self.check_started()
+        return self.drain_queues(limit)
+
+    cdef int drain_queues(self, int limit):
         cdef rte_mbuf *pkts[64]
         cdef int total = 0, q
         cdef uint16_t n
-        self.check_started()
         for q in range(self.n_rx_queues):
             while total < limit:
                 n = vn.vn_rx_burst(&self.rxqs[q], pkts, min(64, limit - total))
@@ -304,9 +307,7 @@ cdef class NativePort:
 
         `drain`: what waits in it is received and freed first, uncounted; returns how many.
         """
-        cdef rte_mbuf *pkts[64]
-        cdef int total = 0, q
-        cdef uint16_t n
+        cdef int total = 0
         check_process()
         if self.state == CLOSED:
             return 0
@@ -325,13 +326,7 @@ cdef class NativePort:
         if drain and self.was == STOPPED and self.start_device() == 0:
             self.was = STARTED
         if drain and self.was == STARTED:
-            for q in range(self.n_rx_queues):
-                while total < 1 << 20:
-                    n = vn.vn_rx_burst(&self.rxqs[q], pkts, 64)
-                    if n == 0:
-                        break
-                    rte_pktmbuf_free_bulk(pkts, n)
-                    total += n
+            total = self.drain_queues(1 << 20)
         if self.was == STARTED:
             self.stop_device()
         # A device that was never configured has nothing to close; hotplug_remove ends it.
