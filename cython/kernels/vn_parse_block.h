@@ -12,6 +12,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_prefetch.h>
 
+#include "vn_bytes.h"
 #include "vn_parse.h"
 
 #define BLOCK (4 * VN_LANES)
@@ -154,17 +155,6 @@ store8(uint8_t *to, vec v)
 #endif
 }
 
-static inline uint64_t
-mac_at(const uint8_t *p)
-{
-	uint16_t hi;
-	uint32_t lo;
-
-	memcpy(&hi, p, 2);
-	memcpy(&lo, p + 2, 4);
-	return (uint64_t)__builtin_bswap16(hi) << 32 | __builtin_bswap32(lo);
-}
-
 void
 VN_BLOCK_FN(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
 {
@@ -266,9 +256,9 @@ VN_BLOCK_FN(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const
 				if (ASKED(wire_len))
 					c->wire_len[i + k] = pkt_len[k];
 				if (ASKED(eth_dst))
-					c->eth_dst[i + k] = mac_at(p[k]);
+					c->eth_dst[i + k] = be48(p[k]);
 				if (ASKED(eth_src))
-					c->eth_src[i + k] = mac_at(p[k] + 6);
+					c->eth_src[i + k] = be48(p[k] + 6);
 			}
 		}
 #undef ASKED
