@@ -13,6 +13,13 @@ from veridnet.errors import CaptureError
 
 __all__ = ["Capture", "scan"]
 
+#: Not tcprewrite: Debian 12's writes wrong EtherTypes (tcpreplay issue 790).
+TO_ETHERNET = (
+    "give its packets Ethernet headers with: .venv/bin/python examples/to_ethernet.py IN OUT"
+)
+#: Link types (by libpcap's DLT numbers) whose packets are IP below a header that it replaces.
+CONVERTIBLE = (0, 12, 14, 101, 108, 113, 228, 229, 276)
+
 
 @dataclass(frozen=True)
 class Capture:

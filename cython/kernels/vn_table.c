@@ -221,16 +221,13 @@ uint32_t
 vn_table_read(struct vn_table *t, const struct vn_columns *c, vn_fieldset want, vn_fieldset derived,
 	      uint32_t n)
 {
-	void *const *columns = (void *const *)c;
 	vn_fieldset parsed = want & ~derived & ~(VN_F(rx_time) | VN_F(in_port));
 	const struct pcap_pkthdr *h;
 	struct pcap_pkthdr own;
 	const uint8_t *data;
 	uint32_t row = 0;
 
-	for (unsigned int k = 0; k < VN_COLUMNS; k++)
-		if (want >> k & 1)
-			memset(columns[k], 0, (size_t)n * vn_field_size[k]);
+	vn_zero(c, want, 0, n);
 	while (row < n && !t->ended) {
 		int rc = next_record(t, &own, &h, &data);
 
@@ -245,6 +242,8 @@ vn_table_read(struct vn_table *t, const struct vn_columns *c, vn_fieldset want, 
 		if (want & VN_F(rx_time))
 			c->rx_time[row] = (uint64_t)h->ts.tv_sec * 1000000000u +
 					  (uint64_t)h->ts.tv_usec;
+		if (want & VN_F(in_port))
+			c->in_port[row] = UINT16_MAX; /* no port received it */
 		if (derived)
 			derive(c, row, derived, data, RTE_MIN(h->caplen, h->len));
 		row++;

@@ -113,7 +113,7 @@ def test_times_and_cut_records(tmp_path, make_frames, magic: int, order: str) ->
     unit = 1000 if magic == 0xA1B2C3D4 else 1
     assert table.rx_time.tolist() == [s * 10**9 + 7 * unit for s in (1, 2, 3)]
     assert table.wire_len.tolist() == [60, 900, 60]
-    assert table.in_port.tolist() == [0, 0, 0]
+    assert table.in_port.tolist() == [65535] * 3, "no port received them"
 
 
 def test_every_shared_trace(shared_trace, caplog) -> None:

@@ -413,7 +413,7 @@ def parse(
     start: int = ETHERNET,
     begin: int = 0,
     end: int | None = None,
-    in_port: int = 0,
+    in_port: int = 65535,
     rx_time: int = 0,
     key: bytes = RSS_KEY,
 ) -> dict[str, int]:

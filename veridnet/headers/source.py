@@ -60,7 +60,7 @@ class Source:
 
     def refuse(self) -> None:
         """Packets of this link type are not parsed."""
-        from veridnet.ports.pcap import CONVERTIBLE, TO_ETHERNET
+        from veridnet.pcap import CONVERTIBLE, TO_ETHERNET
 
         raise CaptureError(
             f"{self.path}: its link type is {self.reader.linktype_name}; only Ethernet (EN10MB) "

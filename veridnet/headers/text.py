@@ -41,7 +41,7 @@ SHOWN_GROUP = {
     "hash": "ip_version",
 }
 SHOWN = {
-    "in_port": "in_port",
+    "in_port": "in_port < 65535",
     "error": "error",
     "ethertype": "ethertype",
     "vlan2_id": "vlan_depth > 1",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veridnet.errors import CaptureError, ConfigError, PortError
-from veridnet.pcap import Capture, scan
+from veridnet.pcap import CONVERTIBLE, TO_ETHERNET, Capture, scan
 from veridnet.ports.base import Key, PortKind, PortPlan
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ FILE_HEADER, RECORD_HEADER = 24, 16
 #: Longer frames of several mbuf segments net_pcap cuts without a word when it writes them
 #: (RTE_ETH_PCAP_SNAPLEN).
 LONGEST_WRITTEN = 16128
-
-#: Not tcprewrite: Debian 12's writes wrong EtherTypes (tcpreplay issue 790).
-TO_ETHERNET = (
-    "give its packets Ethernet headers with: .venv/bin/python examples/to_ethernet.py IN OUT"
-)
-#: Link types (by libpcap's DLT numbers) whose packets are IP below a header that it replaces.
-CONVERTIBLE = (0, 12, 14, 101, 108, 113, 228, 229, 276)
 
 
 class Pcap(PortKind):

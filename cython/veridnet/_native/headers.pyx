@@ -491,6 +491,8 @@ def parse_frames(list frames, names=None, int start=vn.VN_START_ETH) -> dict:
             lo |= bit_of(i)
         else:
             hi |= bit_of(i)
+    if "in_port" in out:
+        out["in_port"][:] = 65535        # no port received them
     for row, raw in enumerate(frames):
         vn.vn_parse_bytes2(<vn.vn_columns *>columns, row, lo, hi, <const uint8_t *><char *>raw, 0,
                            <uint32_t>len(raw), <uint32_t>len(raw), <vn.vn_start>start)
