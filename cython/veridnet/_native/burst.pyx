@@ -497,7 +497,7 @@ cdef class Burst:
         return into
 
     cdef int part(self, const uint8_t[::1] rows) except -1:
-        """Takes the packets of `rows` out, into `parted`. Returns how many; the caller owns them."""
+        """Takes the packets of `rows` out, into `parted`, for the caller. Returns how many."""
         cdef uint16_t count
         if self.parted == NULL:
             # One more: the kernel writes before it knows whether that counts.
