@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from veridnet._native.table import Format
 
 DESCRIPTION = """\
-Prints header fields of a capture's packets, a line a packet, as tshark -T fields does, at a hundred
-times its speed: tab-separated, or as a table on a terminal. A field that a packet does not have is
-empty. Fields are those of the outermost headers. Any user can run it; no hugepages are needed."""
+Prints header fields of a capture's packets, a line a packet, as tshark -T fields does, of large
+captures at a hundred times its speed: tab-separated, or as a table on a terminal. A field that a
+packet does not have is empty. Fields are those of the outermost headers. Any user can run it; no hugepages are needed."""
 
 EXAMPLES = """\
 examples:
