@@ -13,13 +13,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command's entry point; returns the exit code."""
     before = signal.getsignal(signal.SIGINT)
     try:
-        # Importing takes 0.2 s. Nothing is open yet that a Ctrl-C would have to close.
+        # Importing takes 0.2 s, and C code that imports (numpy's) makes an ImportError of a
+        # KeyboardInterrupt. Nothing is open yet that a Ctrl-C would have to close.
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, end_at_once)
         from veridnet.cli import commands
 
+        args = commands.parse(argv)
         signal.signal(signal.SIGINT, before)
-        return commands.main(argv)
+        return commands.run(args)
     except KeyboardInterrupt:
         return 130
 

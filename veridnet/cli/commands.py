@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -33,8 +34,8 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"veridnet.cli.{name}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code."""
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line, and loads the command that it names (``run`` of the result)."""
     open_standard_streams()
     parser = Parser(
         prog="veridnet",
@@ -49,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     if args.command is None:
         parser.print_help(sys.stderr)
-        return 2
+        parser.exit(2)
+    return args
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs a command; returns the exit code."""
     try:
         code: int = args.run(args)
         sys.stdout.flush()
