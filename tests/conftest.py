@@ -30,6 +30,9 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 # For header_stacks, which unit and integration tests share.
 sys.path.append(str(ROOT / "tests"))
 
+# A shell's background job ignores SIGINT, and so would every command that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 FAILED = pytest.StashKey[bool]()
 LIMIT_S = 180
 
