@@ -1,6 +1,6 @@
 """The C kernels in cython/kernels: what each does stands in its header."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from dpdk.mbuf cimport rte_mbuf, rte_mempool
 
 cdef extern from "vn_account.h" nogil:
@@ -127,6 +127,7 @@ cdef extern from "vn_rewrite.h" nogil:
 
 cdef extern from "vn_memory.h" nogil:
     void *vn_thp_map(size_t bytes)
+    void *vn_thp_reserve(size_t bytes)
     void vn_thp_unmap(void *va, size_t bytes)
     size_t vn_thp_huge_bytes(const void *va, size_t bytes)
     int vn_hugepages_probe(size_t pages, size_t page_bytes)
@@ -200,6 +201,83 @@ cdef extern from "vn_match.h" nogil:
     void vn_match(const vn_columns *c, const vn_match_step *steps, uint32_t n_steps, uint8_t *out,
                   uint32_t n)
 
+cdef extern from "vn_rules.h" nogil:
+    enum:
+        VN_READERS
+        VN_LCORE_READERS
+        VN_PLACE_BITS
+        VN_COUNT_CHUNK
+        VN_COUNT_CHUNKS
+    struct vn_test:
+        uint64_t mask
+        uint64_t lo
+        uint64_t span
+        uint16_t field
+        uint16_t size
+    struct vn_box:
+        const vn_test *tests
+        uint32_t n
+    struct vn_bpf:
+        pass
+    struct vn_node:
+        pass
+    struct vn_rule:
+        uint64_t order
+        int32_t id
+        uint32_t flags
+        void *actions
+        void *owner
+        const vn_box *boxes
+        uint32_t n_boxes
+        uint32_t n_steps
+        const vn_match_step *steps
+        const vn_bpf *bpf
+        uint64_t need[2]
+        vn_node **nodes
+        vn_rule *next
+    struct vn_rule_counts:
+        uint64_t packets
+        uint64_t bytes
+    struct vn_rules:
+        uint64_t n_garbage
+    struct vn_merge:
+        pass
+    struct vn_rules_info_t "vn_rules_info":
+        uint64_t version
+        uint64_t rules
+        uint64_t boxes
+        uint64_t base_rules
+        uint64_t base_boxes
+        uint64_t base_dead
+        uint64_t base_tuples
+        uint64_t delta_boxes
+        uint64_t delta_tuples
+        uint64_t specials
+        uint64_t garbage
+        uint64_t merges
+        uint64_t lookups
+        uint64_t fallbacks
+        uint32_t groups
+        char engines[128]
+    vn_rules *vn_rules_create()
+    void vn_rules_free(vn_rules *t)
+    int vn_rules_register(vn_rules *t, unsigned int r)
+    void vn_rules_online(vn_rules *t, unsigned int r)
+    void vn_rules_offline(vn_rules *t, unsigned int r)
+    void vn_rules_ids(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts, uint32_t n,
+                      int32_t *ids)
+    int vn_rules_room(vn_rules *t, uint32_t ids)
+    int vn_rules_commit(vn_rules *t, vn_rule **add, uint32_t n_add, vn_rule **remove,
+                        uint32_t n_remove)
+    vn_rule *vn_rules_collect(vn_rules *t)
+    int vn_rules_wait(vn_rules *t, uint64_t us)
+    vn_rule_counts vn_rules_counts(const vn_rules *t, int32_t id)
+    vn_merge *vn_merge_begin(vn_rules *t)
+    int vn_merge_build(vn_merge *m, int engine, int socket, uint64_t max_bytes, char *error,
+                       size_t error_size)
+    int vn_merge_end(vn_rules *t, vn_merge *m, bint publish)
+    void vn_rules_read_info "vn_rules_info"(const vn_rules *t, vn_rules_info_t *info)
+
 cdef extern from "vn_write.h" nogil:
     int vn_own_rows(rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t headroom,
                     uint16_t head)
@@ -259,6 +337,14 @@ cdef extern from * nogil:
     #define vn_parse2(c, lo, hi, pkts, n) vn_parse(c, vn_set(lo, hi), pkts, n)
     #define vn_parse_inner2(c, lo, hi, pkts, n, off, len, kind) \\
         vn_parse_inner(c, vn_set(lo, hi), pkts, n, off, len, kind)
+    static inline void
+    vn_rules_needs2(struct vn_rules *t, unsigned int r, uint64_t *need)
+    {
+        vn_fieldset f = vn_rules_needs(t, r);
+
+        need[0] = (uint64_t)f;
+        need[1] = (uint64_t)(f >> 64);
+    }
     #define vn_write2(c, lo, hi, pkts, n, where) vn_write(c, vn_set(lo, hi), pkts, n, where)
     #define vn_derive2(c, lo, hi, pkts, n, base) vn_derive(c, vn_set(lo, hi), pkts, n, base)
     #define vn_table_read2(t, c, lo, hi, dlo, dhi, n) \\
@@ -266,6 +352,7 @@ cdef extern from * nogil:
     #define vn_parse_bytes2(c, row, lo, hi, p, base, avail, end, start) \\
         vn_parse_bytes(c, row, vn_set(lo, hi), p, base, avail, end, start)
     """
+    void vn_rules_needs2(vn_rules *t, unsigned int r, uint64_t *need)
     void vn_parse2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n)
     void vn_parse_inner2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,
                          const uint16_t *off, const uint16_t *len, const uint8_t *kind)

@@ -18,14 +18,14 @@
 #define MAP_HUGE_SHIFT 26
 #endif
 
-void *
-vn_thp_map(size_t bytes)
+static void *
+map_aligned(size_t bytes, int flags)
 {
 	size_t span = bytes + VN_HUGE_2M;
 	uintptr_t raw, va;
 	void *p;
 
-	p = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
 	raw = (uintptr_t)p;
@@ -34,8 +34,23 @@ vn_thp_map(size_t bytes)
 		munmap(p, va - raw);
 	if (raw + span > va + bytes)
 		munmap((void *)(va + bytes), raw + span - (va + bytes));
-	p = (void *)va;
-	madvise(p, bytes, MADV_HUGEPAGE);
+	madvise((void *)va, bytes, MADV_HUGEPAGE);
+	return (void *)va;
+}
+
+void *
+vn_thp_reserve(size_t bytes)
+{
+	return map_aligned(bytes, MAP_NORESERVE);
+}
+
+void *
+vn_thp_map(size_t bytes)
+{
+	void *p = map_aligned(bytes, 0);
+
+	if (p == NULL)
+		return NULL;
 	/* Populated by the kernel, a shortage is an error here and not a SIGBUS or the OOM killer
 	 * later; kernels before 5.14 lack the advice and fault the pages in on use. */
 	if (madvise(p, bytes, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {

@@ -69,6 +69,11 @@ def define(table, needs, writable) -> None:
             _needs[i][k >> 6] |= bit_of(k)
 
 
+def columns_of() -> list:
+    """(name, dtype) of each column, in the kernel's order."""
+    return list(zip(_names, _dtypes, strict=True))
+
+
 def simd_levels() -> list:
     """The SIMD levels that this CPU can run, the slowest first."""
     return [vn.vn_simd_names[i].decode() for i in range(vn.vn_simd_best() + 1)]

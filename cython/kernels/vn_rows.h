@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Rows out of columns: hashes and keys of many rows at once. One source for every instruction set.
+ */
+#ifndef VN_ROWS_H
+#define VN_ROWS_H
+
+#include "vn_parse.h"
+
+/* A column and the bits of it that count. */
+struct vn_masked {
+	uint64_t mask;
+	uint16_t field;
+	uint16_t size;
+};
+
+/* Where a column goes in a key; big endian, as rte_acl reads it. */
+struct vn_key_part {
+	uint16_t field;
+	uint8_t size;	/* of the column */
+	uint8_t bytes;	/* of these, how many go in (4: half of a column of 8) */
+	uint8_t shift;	/* by how many bits to the right */
+	uint8_t offset; /* in the key */
+};
+
+/* h[i]: hash of row from + i. */
+void vn_rows_hash(const struct vn_columns *c, const struct vn_masked *fields, uint32_t n_fields,
+		  uint32_t from, uint32_t n, uint32_t *h);
+/* Keys of the rows that `rows` names (NULL: from, from + 1, ...), `stride` bytes apart. */
+void vn_rows_keys(const struct vn_columns *c, const struct vn_key_part *parts, uint32_t n_parts,
+		  const uint16_t *rows, uint32_t from, uint32_t n, uint32_t stride, uint8_t *keys);
+
+#define VN_ROWS_SIGNATURES(suffix)                                                                 \
+	void vn_rows_hash##suffix(const struct vn_columns *c, const struct vn_masked *fields,      \
+				  uint32_t n_fields, uint32_t from, uint32_t n, uint32_t *h);      \
+	void vn_rows_keys##suffix(const struct vn_columns *c, const struct vn_key_part *parts,     \
+				  uint32_t n_parts, const uint16_t *rows, uint32_t from,           \
+				  uint32_t n, uint32_t stride, uint8_t *keys)
+VN_ROWS_SIGNATURES(_plain);
+VN_ROWS_SIGNATURES(_avx2);
+VN_ROWS_SIGNATURES(_avx512);
+
+/* The value of one row; the same hash, of one row. */
+static inline uint64_t
+vn_row_value(const struct vn_columns *c, uint32_t field, uint32_t size, uint32_t row)
+{
+	const void *column = ((const void *const *)c)[field];
+
+	switch (size) {
+	case 1:
+		return ((const uint8_t *)column)[row];
+	case 2:
+		return ((const uint16_t *)column)[row];
+	case 4:
+		return ((const uint32_t *)column)[row];
+	default:
+		return ((const uint64_t *)column)[row];
+	}
+}
+
+static inline uint32_t
+vn_hash_step(uint32_t h, uint64_t masked)
+{
+	return (h ^ (uint32_t)masked ^ (uint32_t)(masked >> 32) * UINT32_C(0x85EBCA6B)) *
+	       UINT32_C(0x9E3779B1);
+}
+
+static inline uint32_t
+vn_hash_end(uint32_t h)
+{
+	h ^= h >> 15;
+	return h * UINT32_C(0x85EBCA77);
+}
+
+static inline uint32_t
+vn_row_hash(const struct vn_columns *c, const struct vn_masked *fields, uint32_t n_fields,
+	    uint32_t row)
+{
+	uint32_t h = 0x1234567;
+
+	for (uint32_t k = 0; k < n_fields; k++)
+		h = vn_hash_step(h ^ h >> 16, vn_row_value(c, fields[k].field, fields[k].size, row) &
+						      fields[k].mask);
+	return vn_hash_end(h);
+}
+
+#endif

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#define VN_ROWS(name) name##_avx512
+#include "vn_rows_run.h"

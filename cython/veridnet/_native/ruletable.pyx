@@ -1,0 +1,415 @@
+"""The flow-rule table's engines and versions: see cython/kernels/vn_rules.h.
+
+`veridnet.rules` makes matches of text and keeps what people see; this holds what packets meet.
+"""
+
+cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+from collections import deque
+
+import numpy as np
+
+from dpdk.mbuf cimport rte_mbuf
+from kernels cimport vn
+from veridnet._native.errors cimport check_process
+from veridnet._native.headers cimport ColumnsBase
+from veridnet._native.matchers cimport Program
+
+from veridnet._native import headers as native_headers
+from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
+
+#: Engine -> its number in the kernel.
+ENGINES = {"auto": 0, "acl": 1, "hash": 2, "fib": 3, "tuple": 4}
+MAX_PRIORITY = (1 << (64 - vn.VN_PLACE_BITS)) - 1
+#: Ids of removed rules rest until so many are free: who still has one does not meet another rule.
+RESTING = 1024
+MAX_RULES = <uint32_t>vn.VN_COUNT_CHUNK * vn.VN_COUNT_CHUNKS
+
+
+cdef class Match:
+    """What a rule matches, as engines read it: immutable, and shared by rules.
+
+    Parameters
+    ----------
+    boxes
+        A list of boxes: ((column's number, its bytes, mask, lo, hi), ...) each, sorted by column.
+    program
+        Or a match program over columns.
+    """
+
+    def __cinit__(self, list boxes=None, Program program=None):
+        cdef size_t n = 0, at = 0
+        cdef vn.vn_test *t
+        cdef uint32_t k, i
+        cdef int last
+        if program is not None:
+            self.program = program
+            self.steps = program.steps
+            self.n_steps = program.n_steps
+            self.need[0] = program.need[0]
+            self.need[1] = program.need[1]
+            return
+        for box in boxes:
+            n += len(box)
+        self.tests = <vn.vn_test *>calloc(max(1, n), sizeof(vn.vn_test))
+        self.boxes = <vn.vn_box *>calloc(max(1, len(boxes)), sizeof(vn.vn_box))
+        if self.tests == NULL or self.boxes == NULL:
+            raise MemoryError
+        self.n_boxes = <uint32_t>len(boxes)
+        for k, box in enumerate(boxes):
+            self.boxes[k].tests = &self.tests[at]
+            self.boxes[k].n = <uint32_t>len(box)
+            last = -1
+            for field, size, mask, lo, hi in box:
+                t = &self.tests[at]
+                t.field = field
+                t.size = size
+                t.mask = mask
+                t.lo = lo
+                t.span = hi - lo
+                if not last < t.field < vn.VN_COLUMNS or t.size not in (1, 2, 4, 8):
+                    raise ValueError(f"box {k} is wrong: {box}")
+                if t.span and t.mask != (<uint64_t>-1 if t.size == 8
+                                         else (<uint64_t>1 << (8 * t.size)) - 1):
+                    raise ValueError(f"box {k} has a range with a mask: {box}")
+                last = t.field
+                i = t.field
+                self.need[i >> 6] |= <uint64_t>1 << (i & 63)
+                at += 1
+
+    def __dealloc__(self):
+        free(self.tests)
+        free(self.boxes)
+
+    @property
+    def special(self) -> bool:
+        """Is it a program, which is run for each burst, and not looked up?"""
+        return self.steps != NULL or self.bpf != NULL
+
+    @property
+    def needs_packets(self) -> bool:
+        """Does it read the packet's bytes?"""
+        return self.bpf != NULL
+
+
+@cython.no_gc_clear     # __dealloc__ gives rules back
+cdef class RuleTable:
+    """Rules by id, for readers that never wait.
+
+    One thread at a time may change it (the owner's lock); any may look.
+    """
+
+    def __cinit__(self):
+        cdef int r
+        self.ptr = vn.vn_rules_create()
+        if self.ptr == NULL:
+            raise MemoryError
+        self.freed = deque()
+        self.readers = list(range(vn.VN_READERS - 1, vn.VN_LCORE_READERS - 1, -1))
+        self.before = {}
+
+    def __dealloc__(self):
+        if self.ptr != NULL and not vn.vn_forked and not self.in_use and not self.users:
+            self.empty()
+        free(self.by_id)
+
+    def __reduce__(self):
+        raise TypeError("a rule table cannot be pickled; its rules can: write them to a file")
+
+    cdef int check(self) except -1:
+        check_process()
+        if self.ptr == NULL:
+            raise ClosedError("the rule table was closed")
+        return 0
+
+    cdef int make_room(self, uint32_t n) except -1:
+        cdef vn.vn_rule **more
+        cdef uint32_t room
+        if n > MAX_RULES:
+            raise PoolError(f"a table holds at most {MAX_RULES} rules")
+        if n > self.room:
+            room = max(n, min(2 * self.room, MAX_RULES), 64)
+            more = <vn.vn_rule **>realloc(self.by_id, room * sizeof(vn.vn_rule *))
+            if more == NULL:
+                raise MemoryError
+            memset(&more[self.room], 0, (room - self.room) * sizeof(vn.vn_rule *))
+            self.by_id = more
+            self.room = room
+        if vn.vn_rules_room(self.ptr, n) < 0:
+            raise MemoryError
+        return 0
+
+    cdef void collect(self):
+        """Frees what no reader can see."""
+        cdef vn.vn_rule *r = vn.vn_rules_collect(self.ptr)
+        cdef vn.vn_rule *after
+        while r != NULL:
+            after = r.next
+            Py_DECREF(<object>r.owner)
+            free(r.nodes)
+            free(r)
+            r = after
+
+    def commit(self, list add, list remove) -> list:
+        """Removes and adds rules in one step for all readers; returns the ids of the added ones.
+
+        add: (id, priority, place, Match, owner of the actions or None) each; an id of -1 is a new
+        one, another that of a rule that is removed in the same step. remove: ids. MemoryError or
+        PoolError change nothing.
+        """
+        cdef uint32_t n_add = <uint32_t>len(add), n_remove = <uint32_t>len(remove), k
+        cdef vn.vn_rule **rules = NULL
+        cdef vn.vn_rule *r
+        cdef vn.vn_rule_counts counts
+        cdef Match m
+        cdef int32_t i
+        cdef int rc = 0
+        cdef uint32_t fresh = 0, old = 0
+        self.check()
+        if not n_add and not n_remove:
+            return []
+        ids = []
+        for given, _, _, _, _ in add:
+            if given >= 0:
+                ids.append(given)
+            elif len(self.freed) - old > RESTING:
+                ids.append(self.freed[old])
+                old += 1
+            else:
+                ids.append(self.n_ids + fresh)
+                fresh += 1
+        self.make_room(self.n_ids + fresh)
+        rules = <vn.vn_rule **>calloc(max(1, n_add + n_remove), sizeof(vn.vn_rule *))
+        if rules == NULL:
+            raise MemoryError
+        try:
+            for k in range(n_remove):
+                i = remove[k]
+                if not 0 <= i < <int32_t>self.n_ids or self.by_id[i] == NULL:
+                    raise KeyError(i)
+                rules[n_add + k] = self.by_id[i]
+            for k in range(n_add):
+                _, priority, place, m, owner = add[k]
+                r = <vn.vn_rule *>calloc(1, sizeof(vn.vn_rule))
+                if r == NULL:
+                    raise MemoryError
+                rules[k] = r
+                r.id = ids[k]
+                r.order = (<uint64_t>priority << vn.VN_PLACE_BITS
+                           | (((<uint64_t>1 << vn.VN_PLACE_BITS) - 1) - <uint64_t>place))
+                r.boxes = m.boxes
+                r.n_boxes = m.n_boxes
+                r.steps = m.steps
+                r.n_steps = m.n_steps
+                r.bpf = m.bpf
+                r.need[0] = m.need[0]
+                r.need[1] = m.need[1]
+                both = (m, owner)
+                Py_INCREF(both)
+                r.owner = <void *>both
+            rc = vn.vn_rules_commit(self.ptr, rules, n_add, rules + n_add, n_remove)
+            if rc < 0:
+                raise MemoryError("no memory for more rules")
+        except BaseException:
+            for k in range(n_add):
+                # What commit refused it also takes back; what it was never given is ours.
+                if rc == 0 and rules[k] != NULL:
+                    if rules[k].owner != NULL:
+                        Py_DECREF(<object>rules[k].owner)
+                    free(rules[k])
+            free(rules)
+            raise
+        for k in range(n_remove):
+            self.by_id[<int32_t>remove[k]] = NULL
+        for k in range(n_add):
+            i = ids[k]
+            self.by_id[i] = rules[k]
+            if (<tuple>add[k])[0] < 0 and i < <int32_t>self.n_ids:
+                counts = vn.vn_rules_counts(self.ptr, i)
+                self.before[i] = (counts.packets, counts.bytes)
+        kept = {entry[0] for entry in add if entry[0] >= 0}
+        for k in range(old):
+            self.freed.popleft()
+        self.freed.extend([i for i in remove if i not in kept] if kept else remove)
+        self.n_ids += fresh
+        free(rules)
+        self.collect()
+        return ids
+
+    # -- looking --------------------------------------------------------------------------------
+
+    cdef int take_reader(self) except -1:
+        """A reader of this thread's own; the caller gives it back."""
+        cdef int r
+        self.check()
+        if not self.readers:
+            raise StateError("too many threads look at the rule table at the same time")
+        r = self.readers.pop()
+        if vn.vn_rules_register(self.ptr, r) < 0:
+            self.readers.append(r)
+            raise MemoryError
+        self.in_use += 1
+        return r
+
+    def classify(self, ColumnsBase headers not None):
+        """Ids of the winning rules: an int32 array of shape (packets,), -1 where none matches.
+
+        The array is the burst's: valid as long as the columns, and overwritten by the next call.
+        """
+        cdef uint64_t need[2]
+        cdef int32_t[::1] memory
+        cdef int r = self.take_reader()
+        cdef rte_mbuf **pkts
+        try:
+            headers.check()
+            vn.vn_rules_online(self.ptr, r)
+            vn.vn_rules_needs2(self.ptr, r, need)
+            if need[0] & ~headers.store.have[0] or need[1] & ~headers.store.have[1]:
+                headers.store.ask(headers.burst, need[0], need[1])
+            entry = headers.store.matches.get(self)
+            if entry is None:
+                array = np.zeros(headers.store.capacity, np.int32)
+                entry = headers.store.matches[self] = (array, {})
+            view = (<dict>(<tuple>entry)[1]).get(headers.n)
+            if view is None:
+                view = (<tuple>entry)[1][headers.n] = (<tuple>entry)[0][:headers.n]
+            if headers.n:
+                memory = view
+                pkts = headers.burst.pkts if headers.depth == 0 else NULL
+                vn.vn_rules_ids(self.ptr, r, <vn.vn_columns *>headers.store.columns, pkts,
+                                headers.n, &memory[0])
+            return view
+        finally:
+            vn.vn_rules_offline(self.ptr, r)
+            self.readers.append(r)
+            self.in_use -= 1
+
+    def classify_arrays(self, dict arrays, uint32_t rows, fill):
+        """The same for columns that are no burst's: a new array of shape (rows,).
+
+        fill(name) gives a column that `arrays` lacks, or raises.
+        """
+        cdef void *columns[128]
+        cdef const uint8_t[::1] memory
+        cdef int32_t[::1] result
+        cdef uint64_t need[2]
+        cdef int r = self.take_reader(), i
+        try:
+            vn.vn_rules_online(self.ptr, r)
+            vn.vn_rules_needs2(self.ptr, r, need)
+            memset(columns, 0, sizeof(columns))
+            keep = []
+            for i, (name, dtype) in enumerate(native_headers.columns_of()):
+                if not need[i >> 6] >> (i & 63) & 1:
+                    continue
+                array = np.ascontiguousarray(arrays[name] if name in arrays else fill(name), dtype)
+                if array.shape != (rows,):
+                    raise ValueError(f"{name} has shape {array.shape}, not ({rows},)")
+                keep.append(array)
+                if rows:
+                    memory = array.view(np.uint8)
+                    columns[i] = <void *>&memory[0]
+            out = np.empty(rows, np.int32)
+            if rows:
+                result = out
+                with nogil:
+                    vn.vn_rules_ids(self.ptr, r, <vn.vn_columns *>columns, NULL, rows, &result[0])
+            return out
+        finally:
+            vn.vn_rules_offline(self.ptr, r)
+            self.readers.append(r)
+            self.in_use -= 1
+
+    def wait(self, double seconds=1.0) -> bool:
+        """Waits until every reader sees what was committed; False: not in that time."""
+        cdef int rc
+        cdef uint64_t us = <uint64_t>(seconds * 1e6)
+        self.check()
+        with nogil:
+            rc = vn.vn_rules_wait(self.ptr, us)
+        self.collect()
+        return rc == 0
+
+    # -- merging --------------------------------------------------------------------------------
+
+    def merge(self, str engine="auto", int socket=-1, uint64_t max_bytes=0) -> None:
+        """Builds a new base of all rules, and lets readers have it. Takes seconds for many rules.
+
+        Other threads may change the table meanwhile. PoolError where there is no memory for it:
+        the table is then as it was.
+        """
+        cdef vn.vn_merge *m
+        cdef char error[200]
+        cdef int rc, ended, number = ENGINES[engine]
+        self.check()
+        if self.merging:
+            raise StateError("the rule table is being merged already")
+        m = vn.vn_merge_begin(self.ptr)
+        if m == NULL:
+            raise MemoryError
+        self.merging = True
+        error[0] = 0
+        with nogil:
+            rc = vn.vn_merge_build(m, number, socket, max_bytes, error, sizeof(error))
+        ended = vn.vn_merge_end(self.ptr, m, rc == 0)
+        self.merging = False
+        self.collect()
+        if rc < 0:
+            raise PoolError(error.decode(errors="replace"))
+        if ended < 0:
+            raise MemoryError
+
+    # -- facts ----------------------------------------------------------------------------------
+
+    def counts(self, ids):
+        """Packets and bytes of rules, summed over all readers: uint64 of shape (len(ids), 2)."""
+        cdef uint64_t[:, ::1] out
+        cdef vn.vn_rule_counts sums
+        cdef int32_t i
+        cdef Py_ssize_t k
+        self.check()
+        result = np.zeros((len(ids), 2), np.uint64)
+        out = result
+        for k in range(out.shape[0]):
+            i = ids[k]
+            if not 0 <= i < <int32_t>self.n_ids:
+                raise KeyError(i)
+            sums = vn.vn_rules_counts(self.ptr, i)
+            packets, octets = self.before.get(i, (0, 0))
+            out[k, 0] = sums.packets - <uint64_t>packets
+            out[k, 1] = sums.bytes - <uint64_t>octets
+        return result
+
+    def info(self) -> dict:
+        """How it is made up: rules, boxes, engines, delta, garbage."""
+        cdef vn.vn_rules_info_t i
+        self.check()
+        vn.vn_rules_read_info(self.ptr, &i)
+        facts = <dict>i
+        facts["engines"] = i.engines.decode()
+        return facts
+
+    def empty(self) -> None:
+        """Removes all rules and frees everything: no reader may be there. May be called twice."""
+        cdef uint32_t i
+        if self.ptr == NULL:
+            return
+        if self.in_use or self.users or self.merging:
+            raise StateError("the rule table is in use")
+        check_process()
+        remove = [i for i in range(self.n_ids) if self.by_id[i] != NULL]
+        if remove:
+            self.commit([], remove)
+        try:
+            self.merge("tuple")     # an empty base
+        except (MemoryError, PoolError):
+            pass
+        while self.ptr.n_garbage:
+            self.collect()
+        self.collect()
+        vn.vn_rules_free(self.ptr)
+        self.ptr = NULL
