@@ -276,6 +276,15 @@ acl_plan(struct build *w, struct vn_group *g, const struct item *items, uint64_t
 			offset += size;
 		}
 	}
+	while (offset % 4) { /* rte_acl reads four bytes at a time: the rest may be anything */
+		unsigned int size = offset % 2 ? 1 : 2;
+
+		l->defs[l->n_fields] = (struct rte_acl_field_def){
+			.type = RTE_ACL_FIELD_TYPE_BITMASK, .size = size,
+			.field_index = l->n_fields, .input_index = offset / 4, .offset = offset};
+		l->n_fields++;
+		offset += size;
+	}
 	g->stride = RTE_ALIGN_CEIL(offset, 4u);
 	return 0;
 }

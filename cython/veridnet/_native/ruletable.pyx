@@ -154,36 +154,49 @@ cdef class RuleTable:
             free(r)
             r = after
 
-    def commit(self, list add, list remove) -> list:
-        """Removes and adds rules in one step for all readers; returns the ids of the added ones.
+    def new_ids(self, uint32_t n) -> list:
+        """Ids for new rules, the smallest that never were first."""
+        cdef vn.vn_rule_counts sums
+        cdef uint32_t resting
+        cdef int32_t i
+        self.check()
+        resting = <uint32_t>len(self.freed)
+        n_old = min(n, max(0, resting - RESTING))
+        self.make_room(self.n_ids + n - n_old)
+        ids = [self.freed.popleft() for _ in range(n_old)]
+        for i in ids:
+            sums = vn.vn_rules_counts(self.ptr, i)
+            self.before[i] = (sums.packets, sums.bytes)
+        ids.extend(range(self.n_ids, self.n_ids + n - n_old))
+        self.n_ids += n - n_old
+        return ids
 
-        add: (id, priority, place, Match, owner of the actions or None) each; an id of -1 is a new
-        one, another that of a rule that is removed in the same step. remove: ids. MemoryError or
-        PoolError change nothing.
+    def unused(self, list ids) -> None:
+        """Gives ids back that no rule got."""
+        cdef int32_t i
+        for i in reversed(ids):
+            if i == <int32_t>self.n_ids - 1:
+                self.n_ids -= 1
+            else:
+                self.freed.append(i)
+
+    def commit(self, list add, list remove) -> None:
+        """Removes and adds rules in one step for all readers.
+
+        add: (id, priority, place, Match, owner of the actions or None) each, under an id of
+        `new_ids`, or of a rule that is removed in the same step. remove: ids. KeyError and
+        MemoryError: nothing has changed.
         """
         cdef uint32_t n_add = <uint32_t>len(add), n_remove = <uint32_t>len(remove), k
-        cdef vn.vn_rule **rules = NULL
+        cdef vn.vn_rule **rules
         cdef vn.vn_rule *r
-        cdef vn.vn_rule_counts counts
         cdef Match m
         cdef int32_t i
-        cdef int rc = 0
-        cdef uint32_t fresh = 0, old = 0
+        cdef uint64_t priority, place
+        cdef int rc = -1
+        cdef bint given = False
         self.check()
-        if not n_add and not n_remove:
-            return []
-        ids = []
-        for given, _, _, _, _ in add:
-            if given >= 0:
-                ids.append(given)
-            elif len(self.freed) - old > RESTING:
-                ids.append(self.freed[old])
-                old += 1
-            else:
-                ids.append(self.n_ids + fresh)
-                fresh += 1
-        self.make_room(self.n_ids + fresh)
-        rules = <vn.vn_rule **>calloc(max(1, n_add + n_remove), sizeof(vn.vn_rule *))
+        rules = <vn.vn_rule **>calloc(n_add + n_remove + 1, sizeof(vn.vn_rule *))
         if rules == NULL:
             raise MemoryError
         try:
@@ -193,14 +206,16 @@ cdef class RuleTable:
                     raise KeyError(i)
                 rules[n_add + k] = self.by_id[i]
             for k in range(n_add):
-                _, priority, place, m, owner = add[k]
+                i, priority, place, m, owner = <tuple>add[k]
+                if not 0 <= i < <int32_t>self.n_ids or priority > MAX_PRIORITY:
+                    raise ValueError(f"id {i}, priority {priority}")
                 r = <vn.vn_rule *>calloc(1, sizeof(vn.vn_rule))
                 if r == NULL:
                     raise MemoryError
                 rules[k] = r
-                r.id = ids[k]
-                r.order = (<uint64_t>priority << vn.VN_PLACE_BITS
-                           | (((<uint64_t>1 << vn.VN_PLACE_BITS) - 1) - <uint64_t>place))
+                r.id = i
+                r.order = (priority << vn.VN_PLACE_BITS
+                           | (((<uint64_t>1 << vn.VN_PLACE_BITS) - 1) - place))
                 r.boxes = m.boxes
                 r.n_boxes = m.n_boxes
                 r.steps = m.steps
@@ -211,34 +226,26 @@ cdef class RuleTable:
                 both = (m, owner)
                 Py_INCREF(both)
                 r.owner = <void *>both
+            given = True
             rc = vn.vn_rules_commit(self.ptr, rules, n_add, rules + n_add, n_remove)
             if rc < 0:
                 raise MemoryError("no memory for more rules")
-        except BaseException:
+            for k in range(n_remove):
+                self.by_id[<int32_t>remove[k]] = NULL
             for k in range(n_add):
-                # What commit refused it also takes back; what it was never given is ours.
-                if rc == 0 and rules[k] != NULL:
+                self.by_id[rules[k].id] = rules[k]
+            for i in remove:
+                if self.by_id[i] == NULL:
+                    self.freed.append(i)
+        finally:
+            # What commit refuses comes back by collect; what it was never given is ours.
+            for k in range(0 if given else n_add):
+                if rules[k] != NULL:
                     if rules[k].owner != NULL:
                         Py_DECREF(<object>rules[k].owner)
                     free(rules[k])
             free(rules)
-            raise
-        for k in range(n_remove):
-            self.by_id[<int32_t>remove[k]] = NULL
-        for k in range(n_add):
-            i = ids[k]
-            self.by_id[i] = rules[k]
-            if (<tuple>add[k])[0] < 0 and i < <int32_t>self.n_ids:
-                counts = vn.vn_rules_counts(self.ptr, i)
-                self.before[i] = (counts.packets, counts.bytes)
-        kept = {entry[0] for entry in add if entry[0] >= 0}
-        for k in range(old):
-            self.freed.popleft()
-        self.freed.extend([i for i in remove if i not in kept] if kept else remove)
-        self.n_ids += fresh
-        free(rules)
-        self.collect()
-        return ids
+            self.collect()
 
     # -- looking --------------------------------------------------------------------------------
 

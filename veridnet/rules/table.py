@@ -1,0 +1,553 @@
+"""The flow-rule table: `FlowTable`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veridnet._native.burst import Burst
+from veridnet._native.ruletable import ENGINES, Match, RuleTable
+from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
+from veridnet.headers.columns import Columns, HeaderTable
+from veridnet.rules import memory
+from veridnet.rules.compile import Cache
+from veridnet.rules.fill import plain_column
+from veridnet.rules.keeper import Keeper
+from veridnet.rules.rule import Rule, RuleSet
+
+if TYPE_CHECKING:
+    import pandas
+
+logger = logging.getLogger("veridnet.rules")
+
+#: What `FlowTable.stats` gives of each rule.
+STATS = np.dtype(
+    [("id", np.int32), ("priority", np.uint32), ("packets", np.uint64), ("bytes", np.uint64)]
+)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A rule in the table, and where it stands."""
+
+    id: int
+    rule: Rule
+    match: Match
+    place: int  # among equal priorities the smaller wins
+    owner: Any = None  # the compiled actions
+    added: float = 0.0  # time.monotonic()
+
+
+@dataclass(frozen=True)
+class Expired:
+    """A rule that its timeout has removed."""
+
+    id: int
+    rule: Rule
+    reason: str  # "idle" or "hard"
+    packets: int
+    bytes: int
+
+
+class Transaction:
+    """Changes that readers see all at once, when the ``with`` block ends without an exception.
+
+    Made by `FlowTable.transaction`. Its methods are the table's; ids are valid at once.
+    """
+
+    def __init__(self, table: FlowTable) -> None:
+        self.table = table
+        self.new: list[int] = []
+        self.now: dict[int, Entry] = {}  # what is to be there under an id
+        self.gone: dict[int, Entry] = {}  # what the table has there, and goes
+
+    def entry(self, id: int) -> Entry:
+        """The rule that an id means within the transaction."""
+        found = self.now.get(id)
+        if found is None:
+            found = None if id in self.gone else self.table._entries.get(id)
+        if found is None:
+            raise KeyError(f"there is no rule {id}")
+        return found
+
+    def add(self, match: str | Rule = "", actions: Sequence[str] = (), **options: Any) -> int:
+        """As `FlowTable.add`."""
+        rule = match if isinstance(match, Rule) else Rule(match, tuple(actions), **options)
+        return self.add_rules([rule])[0]
+
+    def add_rules(self, rules: Iterable[Rule]) -> list[int]:
+        """As `FlowTable.add_rules`."""
+        table, now = self.table, time.monotonic()
+        made = [(rule, table._matches(rule.match), table._compile(rule)) for rule in rules]
+        ids = table._native.new_ids(len(made))
+        self.new += ids
+        for id, (rule, match, owner) in zip(ids, made, strict=True):
+            self.now[id] = Entry(id, rule, match, table._places, owner, now)
+            table._places += 1
+        return ids
+
+    def remove(self, id: int) -> None:
+        """As `FlowTable.remove`."""
+        self.entry(id)
+        if self.now.pop(id, None) is None or id in self.table._entries:
+            self.gone[id] = self.table._entries[id]
+
+    def replace(self, id: int, **changes: Any) -> None:
+        """As `FlowTable.replace`."""
+        old = self.entry(id)
+        rule = replace(old.rule, **changes)
+        table = self.table
+        entry = Entry(id, rule, table._matches(rule.match), old.place, table._compile(rule),
+                      time.monotonic())  # fmt: skip
+        if id in table._entries:
+            self.gone[id] = table._entries[id]
+        self.now[id] = entry
+
+    def commit(self) -> None:
+        """Makes it so."""
+        table = self.table
+        table._native.commit(
+            [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()],
+            list(self.gone),
+        )
+        for id in self.gone:
+            del table._entries[id]
+        table._entries.update(self.now)
+        table._changed(self)
+        table._native.unused([id for id in self.new if id not in self.now])
+
+    def roll_back(self) -> None:
+        """Forgets it."""
+        self.table._native.unused(self.new)
+
+
+class FlowTable:
+    """Rules of match, priority and actions; which wins for each packet, while rules change.
+
+    Parameters
+    ----------
+    rules
+        Rules to begin with; their ids count from 0.
+    default
+        Actions of packets that no rule matches; (): they go as if there were no table.
+    sets
+        Named sets for ``@name`` in matches: name -> members.
+    meters
+        Named meters for ``meter NAME``: name -> parameters.
+    engine
+        What looks rules up: "auto" (rte_hash where all rules are exact values, rte_fib where they
+        are prefixes of an address, rte_acl for the rest; "tuple" while no Runtime was opened),
+        "acl", "hash", "fib" (where it fits, else "acl"), or "tuple" (tuple space search: slower,
+        needs no DPDK memory, and updates never rebuild).
+    merge
+        "auto": a thread builds a new base when enough has changed. "manual": `compile` does.
+    max_memory
+        Bytes that building may take, at most (half of what is available, if not given).
+
+    The larger priority wins; among equals the rule that was added earlier (`replace` keeps its
+    place). Any thread may change the table and any may look; readers never wait and see every
+    change or transaction whole. Counters are per rule: they count what `apply` and forwarders
+    did, and survive every change of other rules.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[Rule] = (),
+        *,
+        default: Sequence[str] = (),
+        sets: Mapping[str, tuple[str, ...]] | None = None,
+        meters: Mapping[str, Mapping[str, Any]] | None = None,
+        engine: str = "auto",
+        merge: str = "auto",
+        max_memory: int | None = None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise ConfigError(f"engine={engine!r}: {', '.join(ENGINES)}")
+        if merge not in ("auto", "manual"):
+            raise ConfigError(f"merge={merge!r}: auto or manual")
+        if max_memory is not None and max_memory < 1 << 20:
+            raise ConfigError(f"max_memory={max_memory}: at least 1048576 bytes")
+        self.engine = engine
+        self.max_memory = max_memory
+        self.problems: list[str] = []
+        self.on_expire: Callable[[Expired], None] | None = None
+        self._native = RuleTable()
+        self._lock = threading.RLock()
+        self._entries: dict[int, Entry] = {}
+        self._places = 0
+        self._sets = dict(sets or {})
+        self._meters = dict(meters or {})
+        self._default = tuple(default)
+        self._matches = Cache(self._sets)
+        self._open: Transaction | None = None
+        self._closed = False
+        self._timed: dict[int, tuple[int, float]] = {}  # id -> packets, and when they were new
+        self._keeper = Keeper(weakref.ref(self), automatic=merge == "auto")
+        if rules := list(rules):
+            self.add_rules(rules)
+
+    # -- files ----------------------------------------------------------------------------------
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], format: str | None = None, **options: Any
+    ) -> FlowTable:
+        """A table of a file's rules: their ids count from 0, in its order.
+
+        Parameters
+        ----------
+        path
+            The file.
+        format
+            "toml", "testpmd" or "classbench"; None: as its name and contents say.
+        options
+            As for `FlowTable`.
+
+        ConfigError says which rule is wrong, and where.
+        """
+        from veridnet.rules import formats
+
+        return cls.of(formats.load(path, format), **options)
+
+    @classmethod
+    def of(cls, rules: RuleSet, **options: Any) -> FlowTable:
+        """A table of a `RuleSet`."""
+        table = cls(default=rules.default, sets=rules.sets, meters=rules.meters, **options)
+        try:
+            for number, rule in enumerate(rules.rules):
+                try:
+                    table._matches(rule.match)
+                    table._compile(rule)
+                except ConfigError as e:
+                    raise ConfigError(f"{rules.label(number)}: {e}", hint=e.hint) from None
+            table.add_rules(rules.rules)
+        except BaseException:
+            table.close()
+            raise
+        return table
+
+    def reload(self, path: str | os.PathLike[str], format: str | None = None) -> dict[str, int]:
+        """Makes the table what a file says, in one step for its readers.
+
+        Rules that are as they were (same name, match, priority, actions, timeouts) keep their ids,
+        counters and age. Returns how many were ``kept``, ``added`` and ``removed``. On an error
+        the table stays as it is.
+        """
+        from veridnet.rules import formats
+
+        given = formats.load(path, format)
+        with self._lock:
+            if (dict(given.sets), given.default, dict(given.meters)) != (
+                self._sets, self._default, self._meters,
+            ):  # fmt: skip
+                raise ConfigError(
+                    f"{os.fspath(path)}: [sets], [meters] and default cannot change while the "
+                    "table is in use",
+                    hint="change rules only, or start anew",
+                )
+            there: dict[Rule, list[Entry]] = {}
+            for entry in sorted(self._entries.values(), key=lambda e: e.place):
+                there.setdefault(entry.rule, []).append(entry)
+            kept = 0
+            last = -1
+            with self.transaction() as change:
+                for rule in given.rules:
+                    old = there.get(rule)
+                    # Kept only where the order among equals stays the file's.
+                    if old and old[0].place > last:
+                        last = old.pop(0).place
+                        kept += 1
+                    else:
+                        change.add(rule)
+                        last = self._places
+                for entries in there.values():
+                    for entry in entries:
+                        change.remove(entry.id)
+                added = len(change.now)
+                removed = len(change.gone)
+            return {"kept": kept, "added": added, "removed": removed}
+
+    # -- changing -------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Changes that readers see all at once: ``with table.transaction() as t: t.add(...)``.
+
+        The table's own methods may be used in the block, too. An exception in it undoes all.
+        Other threads that change the table wait meanwhile.
+        """
+        with self._lock:
+            self._check()
+            if self._open is not None:
+                raise StateError("a transaction is open already")
+            self._open = Transaction(self)
+            try:
+                yield self._open
+                self._open.commit()
+            except BaseException:
+                self._open.roll_back()
+                raise
+            finally:
+                self._open = None
+
+    @contextmanager
+    def _change(self) -> Iterator[Transaction]:
+        with self._lock:
+            if self._open is not None:
+                yield self._open
+            else:
+                with self.transaction() as change:
+                    yield change
+
+    def add(self, match: str | Rule = "", actions: Sequence[str] = (), **options: Any) -> int:
+        """Adds a rule; returns its id.
+
+        Parameters
+        ----------
+        match
+            A match expression ("" matches all), or a whole `Rule`.
+        actions
+            Action texts, in order.
+        options
+            ``priority``, ``name``, ``idle_timeout``, ``hard_timeout``: see `Rule`.
+
+        ConfigError says what is wrong with it. Readers see it when this returns.
+        """
+        with self._change() as change:
+            return change.add(match, actions, **options)
+
+    def add_rules(self, rules: Iterable[Rule]) -> list[int]:
+        """Adds rules in one step; returns their ids."""
+        with self._change() as change:
+            return change.add_rules(rules)
+
+    def remove(self, id: int) -> None:
+        """Removes a rule. KeyError if there is none of that id."""
+        with self._change() as change:
+            change.remove(id)
+
+    def remove_rules(self, ids: Iterable[int]) -> None:
+        """Removes rules in one step."""
+        with self._change() as change:
+            for id in ids:
+                change.remove(id)
+
+    def replace(self, id: int, **changes: Any) -> None:
+        """Changes a rule in one step: ``table.replace(3, actions=["drop"])``.
+
+        It keeps its id, its counters, and its place among equals.
+        """
+        with self._change() as change:
+            change.replace(id, **changes)
+
+    def update(self, add: Iterable[Rule] = (), remove: Iterable[int] = ()) -> list[int]:
+        """Removes and adds rules in one step; returns the ids of the added ones."""
+        with self._change() as change:
+            for id in remove:
+                change.remove(id)
+            return change.add_rules(add)
+
+    def _compile(self, rule: Rule) -> Any:
+        return None
+
+    def _changed(self, change: Transaction) -> None:
+        for id in change.gone:
+            self._timed.pop(id, None)
+        for id, entry in change.now.items():
+            if entry.rule.idle_timeout or entry.rule.hard_timeout:
+                self._timed[id] = (-1, entry.added)
+        self._keeper.wake(bool(self._timed))
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def classify(self, packets: Burst | Columns | HeaderTable) -> NDArray[np.int32]:
+        """The id of the rule that wins for each packet: int32 of shape (packets,), -1 for none.
+
+        For a burst, or its headers, the array is the burst's: valid as long as its columns, and
+        overwritten when it is classified again. For a `HeaderTable` it is a new one; columns of
+        plain packets that it lacks (no tags, no fragments, ...) are assumed, and a ConfigError
+        names what is missing.
+        """
+        if isinstance(packets, Burst):
+            packets = packets.headers
+        if isinstance(packets, HeaderTable):
+            columns, rows = packets._columns, len(packets)
+            if self._reads_bytes():
+                raise ConfigError("a rule reads bytes that no column has: classify bursts")
+            found: NDArray[np.int32] = self._native.classify_arrays(
+                columns, rows, lambda name: plain_column(name, columns, rows)
+            )
+            return found
+        if not isinstance(packets, Columns):
+            raise TypeError(
+                f"classify takes a burst, its headers, or a table of columns "
+                f"(Headers.from_arrays), not {type(packets).__name__}"
+            )
+        return self._native.classify(packets)  # type: ignore[no-any-return]
+
+    def _reads_bytes(self) -> bool:
+        return any(e.match.needs_packets for e in self._entries.values() if e.match.special)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, id: int) -> Rule:
+        """A rule by its id; KeyError if there is none."""
+        return self._entries[id].rule
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._entries
+
+    def rules(self) -> list[tuple[int, Rule]]:
+        """(id, rule) of all, in the order in which they win."""
+        with self._lock:
+            entries = sorted(self._entries.values(), key=lambda e: (-e.rule.priority, e.place))
+        return [(e.id, e.rule) for e in entries]
+
+    def find(self, name: str) -> int:
+        """The id of the first rule of a name; KeyError if there is none."""
+        for id, rule in self.rules():
+            if rule.name == name:
+                return id
+        raise KeyError(f"there is no rule named {name!r}")
+
+    def ruleset(self) -> RuleSet:
+        """All rules, in the order in which they were added, as a file holds them."""
+        with self._lock:
+            entries = sorted(self._entries.values(), key=lambda e: e.place)
+        return RuleSet(tuple(e.rule for e in entries), self._default, self._sets, self._meters)
+
+    def stats(self) -> NDArray[np.void]:
+        """Packets and bytes of each rule (fields id, priority, packets, bytes), by id."""
+        with self._lock:
+            self._check()
+            ids = sorted(self._entries)
+            out = np.zeros(len(ids), STATS)
+            counts = self._native.counts(ids)
+            out["priority"] = [self._entries[id].rule.priority for id in ids]
+        out["id"] = ids
+        out["packets"] = counts[:, 0]
+        out["bytes"] = counts[:, 1]
+        return out
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rules and their counters as a DataFrame, by id. Needs pandas."""
+        from veridnet.headers import interop
+
+        frame = interop.need("pandas").DataFrame.from_records(self.stats(), index="id")
+        rules = [self._entries[id].rule for id in frame.index]
+        frame.insert(0, "name", [rule.name for rule in rules])
+        frame.insert(1, "match", [rule.match for rule in rules])
+        return frame
+
+    def info(self) -> dict[str, Any]:
+        """How the table is made up: engines, boxes, the delta, what waits to be freed."""
+        return self._native.info()  # type: ignore[no-any-return]
+
+    def explain(self, packet: Any) -> Any:
+        """Which rules match a packet, which wins, and why: see `veridnet.rules.explain`."""
+        from veridnet.rules.explain import explain
+
+        return explain(self.rules(), packet)
+
+    def conflicts(self) -> Any:
+        """Rules that others hide: see `veridnet.rules.conflicts`."""
+        from veridnet.rules.conflicts import conflicts
+
+        return conflicts([rule for _, rule in self.rules()])
+
+    # -- engines --------------------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Builds the engines for all rules now. PoolError: they do not fit the memory allowed.
+
+        Lookups and changes go on meanwhile. Takes seconds for tens of thousands of rules.
+        """
+        self._check()
+        self._keeper.merge_now()
+
+    def wait(self, seconds: float = 1.0) -> bool:
+        """Waits until all readers see what was changed; False: not in that time."""
+        return bool(self._native.wait(seconds))
+
+    def _merge(self) -> None:
+        engine, socket = self.engine, -1
+        if not memory.available():
+            engine = "tuple"
+        elif engine != "tuple":
+            socket = memory.socket()
+        self._native.merge(engine, socket, 0)
+
+    def expire(self, now: float | None = None) -> list[Expired]:
+        """Removes the rules whose timeouts have passed (by `time.monotonic`), and returns them.
+
+        A thread calls it by itself, ten times a second; then each goes to ``on_expire``.
+        """
+        now = time.monotonic() if now is None else now
+        out: list[Expired] = []
+        with self._lock:
+            self._check()
+            ids = list(self._timed)
+            if not ids:
+                return out
+            counts = self._native.counts(ids)
+            for id, (packets, octets) in zip(ids, counts.tolist(), strict=True):
+                entry = self._entries[id]
+                before, since = self._timed[id]
+                if packets != before:
+                    since = now if before >= 0 else entry.added
+                    self._timed[id] = (packets, since)
+                rule = entry.rule
+                if rule.hard_timeout and now - entry.added >= rule.hard_timeout:
+                    out.append(Expired(id, rule, "hard", packets, octets))
+                elif rule.idle_timeout and now - since >= rule.idle_timeout:
+                    out.append(Expired(id, rule, "idle", packets, octets))
+            self.remove_rules(e.id for e in out)
+        if self.on_expire is not None:
+            for expired in out:
+                self.on_expire(expired)
+        return out
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError("the rule table was closed")
+
+    def close(self) -> None:
+        """Frees the table. StateError while a forwarder uses it. May be called twice."""
+        if self._closed:
+            return
+        self._keeper.stop()
+        with self._lock:
+            self._native.empty()
+            self._entries.clear()
+            self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return "<FlowTable, closed>"
+        engines = self.info()["engines"] or "tuple"
+        return f"<FlowTable of {len(self)} rules, {engines}>"
