@@ -25,6 +25,7 @@ enum vn_engine {
 };
 
 #define VN_MAX_GROUPS 8u /* shapes of packets; the last takes all others */
+#define VN_ACL_PARTS 16u /* contexts of one group, at most */
 #define VN_MAX_GUARD 8u
 #define VN_KEY_BYTES 256u
 #define VN_KEY_PARTS 64u
@@ -39,12 +40,12 @@ struct vn_group {
 	struct vn_match_step guard[VN_MAX_GUARD];
 	uint32_t n_parts, stride;
 	struct vn_key_part parts[VN_KEY_PARTS];
-	struct rte_acl_ctx *acl;
+	uint32_t n_acl;
+	struct rte_acl_ctx *acl[VN_ACL_PARTS]; /* all are asked */
 	struct rte_hash *hash;
 	struct rte_fib *fib;
 	struct rte_fib6 *fib6;
 	uint64_t n_boxes;
-	bool next_part; /* of the group before: rows that found something there are not looked up */
 };
 
 struct vn_base {

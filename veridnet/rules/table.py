@@ -487,7 +487,8 @@ class FlowTable:
             engine = "tuple"
         elif engine != "tuple":
             socket = memory.socket()
-        self._native.merge(engine, socket, 0)
+        limit = self.max_memory or memory.build_limit(len(self))
+        self._native.merge(engine, socket, limit)
 
     def expire(self, now: float | None = None) -> list[Expired]:
         """Removes the rules whose timeouts have passed (by `time.monotonic`), and returns them.

@@ -346,6 +346,8 @@ cdef class RuleTable:
     def merge(self, str engine="auto", int socket=-1, uint64_t max_bytes=0) -> None:
         """Builds a new base of all rules, and lets readers have it. Takes seconds for many rules.
 
+        max_bytes: what building may take of the heap; 0: anything.
+
         Other threads may change the table meanwhile. PoolError where there is no memory for it:
         the table is then as it was.
         """
@@ -360,6 +362,8 @@ cdef class RuleTable:
             raise MemoryError
         self.merging = True
         error[0] = 0
+        if not max_bytes:
+            max_bytes = <uint64_t>-1
         with nogil:
             rc = vn.vn_merge_build(m, number, socket, max_bytes, error, sizeof(error))
         ended = vn.vn_merge_end(self.ptr, m, rc == 0)
