@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The peer of the flow-rule table: rte_acl through its C API, in the process where our own table is.
- * rules.py builds this file into a shared library and calls it with ctypes.
+ * The peer of the flow-rule table: rte_acl through its C API, in the process where our own table
+ * is. rules.py builds this file into a shared library and calls it with ctypes.
  *
  * The key is that of dpdk-test-acl: protocol byte, source, destination, both ports, in network byte
  * order. The first rule of the file wins: its rte_acl priority is the highest, and a result is the
@@ -137,7 +137,7 @@ replace(struct dl_phdr_info *info, size_t size, void *arg)
 	const ElfW(Dyn) *dyn = NULL;
 	const ElfW(Sym) *symbols = NULL;
 	const char *names = NULL;
-	const ElfW(Rela) *rela[2] = {NULL, NULL};
+	const ElfW(Rela) * rela[2] = {NULL, NULL};
 	size_t bytes[2] = {0, 0};
 	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 	unsigned int *done = arg;

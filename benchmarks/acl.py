@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
 #: Bytes of the heap from which the contexts are taken, where it is not hugepages.
 ROOM = 1536 * MIB
+SETS = (
+    "acl1_1k", "fw1_1k", "ipc1_1k", "acl1_10k", "fw1_10k", "ipc1_10k", "acl1_100k", "fw1_100k",
+)  # fmt: skip
 
 
 class Built(ctypes.Structure):
@@ -152,58 +155,55 @@ class Acl:
         )  # fmt: skip
 
 
-def split(filters: Any, size: int, order: str = "file") -> list[Any]:
-    """The filters in parts of `size`: in file order, or with those of like wildness together."""
-    import numpy as np
-
-    if order == "wild":
-        f = filters
-        filters = f[np.lexsort((f["place"], f["dport_hi"] - f["dport_lo"],
-                                f["sport_hi"] - f["sport_lo"], f["dst_len"], f["src_len"]))]  # fmt: skip
-    elif order == "src":
-        filters = filters[np.lexsort((filters["src"], filters["src_len"]))]
-    elif order == "dst":
-        filters = filters[np.lexsort((filters["dst"], filters["dst_len"]))]
-    if not size:
-        return [np.ascontiguousarray(filters)]
-    return [np.ascontiguousarray(filters[k : k + size]) for k in range(0, len(filters), size)]
-
-
 def run_child(settings: dict[str, Any]) -> dict[str, Any]:
     """In the child: builds, and classifies the trace; what it cost, and what a lookup costs."""
     import os
-    import resource
-    import zlib
 
     import numpy as np
     from machine import cpus
+
     from veridnet import Runtime
 
     name = settings["set"]
     rules, trace = classbench.filters(name), classbench.headers(name)
-    if settings.get("take"):
-        rules = rules[: settings["take"]]
+    trace = trace[: settings.get("headers") or len(trace)]
     os.sched_setaffinity(0, {cpus()[1]})
     with Runtime(memory=settings.get("memory", "thp"), mbufs=512) as rt:
         socket = rt.reserve(ROOM)
-        data = keys(trace)
-        winners = np.empty(len(data), dtype="i4")
+        data, winners = keys(trace), np.empty(len(trace), dtype="i4")
         library()
-        if settings.get("limit"):
-            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            most = size + settings["limit"]
-            resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-        parts = split(rules, settings.get("part", 0), settings.get("order", "file"))
-        acl = Acl(parts, socket=socket, max_size=settings.get("max_size", 0))
+        acl = Acl([rules], socket=socket, max_size=settings.get("max_size", 0))
         passes = max(1, 300_000 // len(data))
         found: dict[str, Any] = dict(vars(acl.build))
-        found["ns"] = min(acl.classify(data, winners, 256, passes) for _ in range(5))
-        # Do all builds find the same?
-        found["crc"] = zlib.crc32(winners.tobytes())
+        for burst in (256, 32):
+            found[f"ns{burst}"] = min(acl.classify(data, winners, burst, passes) for _ in range(5))
         found["algorithm"] = acl.algorithm
-        if settings.get("trim"):
-            rss = status("VmRSS")
-            library().acl_trim()
-            found["trimmed"] = rss - status("VmRSS")
         acl.close()
     return found
+
+
+def build_figures(settings: Settings) -> list[Figure]:
+    """One process a set and round; the builds of 100,000 rules once."""
+    figures = []
+    for name in SETS:
+        n = 1 if name.endswith("100k") else min(settings.rounds, 3)
+        found = [child("acl", {"set": name}, patience=150) for _ in range(n)]
+        tries = "+".join(str(t) for t in found[0]["tries"])
+        what = f"{name} ({tries} tries, {found[0]['algorithm']})"
+        figures += [
+            Figure(f"{what}: CPU time of the build", "s", [f["seconds"] for f in found]),
+            Figure(f"{name}: heap of the build", "MiB", [f["heap"] / MIB for f in found]),
+            Figure(f"{name}: resident memory, peak", "MiB", [f["peak"] / MIB for f in found]),
+            Figure(f"{name}: result", "MiB", [f["runtime"] / MIB for f in found]),
+            Figure(f"{name}: lookup, burst 256", "ns", [f["ns256"] for f in found]),
+            Figure(f"{name}: lookup, burst 32", "ns", [f["ns32"] for f in found]),
+        ]
+    return figures
+
+
+BENCHMARKS = [
+    Benchmark(
+        "acl-build", "the peer alone: what raw rte_acl needs to build and to look up",
+        figures=build_figures,
+    )
+]  # fmt: skip

@@ -159,14 +159,15 @@ def bounded(*command: str, patience: int = PATIENCE) -> list[str]:
     return ["timeout", "-k", "5", "-s", "INT", str(patience), *command]
 
 
-def child(module: str, settings: Mapping[str, object]) -> dict[str, Any]:
+def child(module: str, settings: Mapping[str, object], patience: int = PATIENCE) -> dict[str, Any]:
     """Runs `module`.child(settings) in a new process and returns its dict.
 
     EAL runs there and only there: a peer started from a process with EAL would inherit its
     affinity.
     """
     here = Path(__file__).with_name("run.py")
-    command = bounded(sys.executable, "-P", str(here), "--child", module, json.dumps(settings))
+    command = bounded(sys.executable, "-P", str(here), "--child", module, json.dumps(settings),
+                      patience=patience)  # fmt: skip
     # Elsewhere than in the repository, whose veridnet/ is the source and not what is installed.
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -18,11 +18,15 @@ from typing import Any, NoReturn
 # With -P the script's own folder is not searched.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import plot
 import report
 from harness import Benchmark, Settings, run_benchmark
 from machine import BenchError, Usage, facts, now
 
-FAMILIES = ("forwarding", "python_loop", "headers", "headers_command", "startup", "calls")
+FAMILIES = (
+    "forwarding", "python_loop", "headers", "headers_command", "startup", "calls", "acl", "rules",
+    "ovs",
+)  # fmt: skip
 
 
 def benchmarks() -> dict[str, Benchmark]:
@@ -44,7 +48,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--json", type=Path, metavar="FILE",
                    help="write everything there; with NAMEs, replace those in it")  # fmt: skip
     p.add_argument("--markdown", type=Path, metavar="FILE",
-                   help="put the tables between the markers of FILE")  # fmt: skip
+                   help="put the tables between the markers of FILE, the plot beside")  # fmt: skip
     p.add_argument("--from", type=Path, metavar="FILE", dest="saved",
                    help="measure nothing: take what --json wrote")  # fmt: skip
     args = p.parse_args()
@@ -125,6 +129,10 @@ def main() -> int:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.markdown:
         report.replace_between_markers(args.markdown, report.markdown(result))
+        try:
+            plot.growth(result, args.markdown.with_name("rules-growth.svg"))
+        except BenchError as e:
+            say(f"no plot: {e}")
     print(report.plain(result))
     return 1 if any("error" in b for b in result["benchmarks"]) else 0
 
