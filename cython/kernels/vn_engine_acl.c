@@ -406,6 +406,7 @@ prefer(const struct acl_task *task, const struct vn_group *g, struct way *kept, 
 	if (kept->n_acl == 0 || took < *cycles) {
 		way_free(kept);
 		*kept = *other;
+		other->n_acl = 0;
 		*cycles = took;
 	} else {
 		way_free(other);
