@@ -120,7 +120,7 @@ def test_bpf(monkeypatch):
         reference.evaluate(node, columns)
     with pytest.raises(vn.ConfigError, match="syntax error"):
         reference.bpf("tcp dst port port")
-    monkeypatch.setattr("veridnet.rules.reference.tree", lambda text: node)
+    monkeypatch.setattr("veridnet.rules.reference.meaning", lambda *_: reference.Meaning(node))
     rules = [(0, Rule("tcp dst port 443"))]
     assert explain(rules, frames[0]).winner == 0
     assert explain(rules, frames[1]).near == ((0, ("tcp dst port 443",)),)

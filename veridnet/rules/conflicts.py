@@ -8,7 +8,7 @@ or too many boxes is left out, and reported as unchecked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veridnet.rules.boxes import FULL, Box, boxes, contains
-from veridnet.rules.reference import numbered
+from veridnet.rules.reference import Rules, Sets, numbered
 from veridnet.rules.rule import Rule, RuleSet, winning_order
 
 #: Kind -> what it means. The first four are warnings, the others are to know.
@@ -64,14 +64,16 @@ class Conflict:
 
 
 def conflicts(
-    rules: RuleSet | Iterable[tuple[int, Rule]], *, effort: int = 256, limit: int = 4096
+    rules: Rules, *, sets: Sets | None = None, effort: int = 256, limit: int = 4096
 ) -> list[Conflict]:
     """What is wrong, in the order of the rules.
 
     Parameters
     ----------
     rules
-        A rule set, or (id, rule) pairs as ``FlowTable.rules()`` gives them.
+        A rule set, rules (ids count from 0), or (id, rule) pairs as ``FlowTable.rules()`` gives.
+    sets
+        Named sets, where `rules` is no rule set.
     effort
         How many pieces the search for "unreachable" may cut what is left of a rule into. Where more
         are needed, the rule is taken for reachable.
@@ -81,7 +83,8 @@ def conflicts(
     Actions are compared as texts; rules without actions are told apart by their ids, so they are
     never redundant, and overlaps of theirs are not reported.
     """
-    ids, found, trees = numbered(rules)
+    ids, found, meanings = numbered(rules, sets)
+    trees = [what.tree for what in meanings]
     order = winning_order([rule.priority for rule in found])
     return _Search(ids, found, trees, order, effort, limit, rules).run()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from veridnet.errors import ConfigError
 from veridnet.headers.fields import BY_NAME, ERRORS
 from veridnet.headers.match import And, Not, Or, Test, columns
 from veridnet.rules.boxes import FULL, prefixes
-from veridnet.rules.reference import bpf, numbered
+from veridnet.rules.reference import Rules, Sets, bpf, numbered
 from veridnet.rules.rule import Rule, RuleSet, winning_order
 
 #: At most so many rules that nearly matched are shown, and so many tests of one.
@@ -66,10 +66,11 @@ class Explanation:
 
 
 def explain(
-    rules: RuleSet | Iterable[tuple[int, Rule]],
+    rules: Rules,
     packet: Any,
     *,
     in_port: int = 0,
+    sets: Sets | None = None,
     default: tuple[str, ...] = (),
 ) -> Explanation:
     """Which rules match a packet, which wins and why, and which nearly matched.
@@ -77,16 +78,16 @@ def explain(
     Parameters
     ----------
     rules
-        A rule set, or (id, rule) pairs as ``FlowTable.rules()`` gives them.
+        A rule set, rules (ids count from 0), or (id, rule) pairs as ``FlowTable.rules()`` gives.
     packet
         Its bytes (or anything that ``bytes()`` takes, as scapy's packets), or a mapping of columns
         to numbers; what is not in it is 0.
     in_port
         The port that received the bytes.
-    default
-        Actions of packets that no rule matches, where `rules` is no rule set.
+    sets, default
+        Named sets, and the actions of packets that no rule matches, where `rules` is no rule set.
     """
-    ids, found, trees = numbered(rules)
+    ids, found, meanings = numbered(rules, sets)
     if isinstance(rules, RuleSet):
         default = rules.default
         labels = [rules.label(n) for n in ids]
@@ -94,7 +95,13 @@ def explain(
         labels = [f"rule {n}" + (f" ({r.name})" if r.name else "")
                   for n, r in zip(ids, found, strict=True)]  # fmt: skip
     row, frame = _row(packet, in_port)
-    reads = set().union(*(_columns(node) for node in trees)) if trees else set()
+    trees = [what.tree for what in meanings]
+    if frame is not None:  # malformed packets, which their bytes decide
+        trees = [
+            what.tree if what.doubt is None or _failed(what.doubt, row, frame, False) else what.raw
+            for what in meanings
+        ]
+    reads = set().union(*(_columns(what.tree) for what in meanings))
     matched: list[int] = []
     failures: list[tuple[int, int, int, list[str]]] = []
     for n in winning_order([rule.priority for rule in found]):

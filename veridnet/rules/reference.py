@@ -6,7 +6,7 @@ Slow, and plain to see through: what the tests compare engines with, and what `e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,37 +19,86 @@ from veridnet.rules.rule import Rule, RuleSet, tree, winning_order
 Table = Any
 
 
-def numbered(
-    rules: RuleSet | Iterable[tuple[int, Rule]],
-) -> tuple[list[int], list[Rule], list[Any]]:
-    """Ids, rules and trees, in order of their adding. A flow table's ``rules()`` will do, too."""
+Sets = Mapping[str, tuple[str, ...]]
+Rules = RuleSet | Iterable[Rule] | Iterable[tuple[int, Rule]]
+
+
+class Meaning(NamedTuple):
+    """What a match means: a tree of columns, and what decides where these do not say enough."""
+
+    tree: Any
+    doubt: Any = None  # rows that only the packets' bytes decide; None: none
+    raw: Any = None  # what decides these
+
+
+def meaning(text: str, sets: Sets | None = None) -> Meaning:
+    """A match's meaning, of all packets for ""."""
+    found = tree(text, sets)
+    if text.strip():
+        try:
+            from veridnet.headers.match.program import meaning as whole  # type: ignore
+        except ImportError:  # a match language without pcap-filter
+            return Meaning(found)
+        return Meaning(*whole(text, sets))
+    return Meaning(found)
+
+
+def numbered(rules: Rules, sets: Sets | None = None) -> tuple[list[int], list[Rule], list[Meaning]]:
+    """Ids, rules and meanings, in order of their adding (or of their winning)."""
     if isinstance(rules, RuleSet):
-        ids = list(range(len(rules)))
-        return ids, list(rules.rules), [rules.tree(n) for n in ids]
-    pairs = list(rules)
-    return [n for n, _ in pairs], [r for _, r in pairs], [tree(r.match) for _, r in pairs]
+        for n in range(len(rules)):
+            rules.tree(n)  # its error names the rule
+        sets = rules.sets
+        pairs: list[Any] = list(enumerate(rules.rules))
+    else:
+        pairs = list(rules)
+        if pairs and isinstance(pairs[0], Rule):
+            pairs = list(enumerate(pairs))
+    return (
+        [n for n, _ in pairs],
+        [rule for _, rule in pairs],
+        [meaning(rule.match, sets) for _, rule in pairs],
+    )
 
 
 def classify(
-    rules: RuleSet | Iterable[tuple[int, Rule]],
-    table: Table,
-    packets: Sequence[bytes] | None = None,
+    rules: Rules, table: Table, packets: Sequence[bytes] | None = None, *, sets: Sets | None = None
 ) -> NDArray[np.int32]:
     """The id of the rule that wins each packet; -1: none. int32 of shape (packets,).
 
-    `packets` are the frames, which only rules need that columns cannot say (BPF).
+    Parameters
+    ----------
+    rules
+        A rule set, rules (ids count from 0), or (id, rule) pairs as ``FlowTable.rules()`` gives.
+    table
+        Columns: a header table, a burst's headers, or a mapping.
+    packets
+        The frames, which decide what columns cannot say (BPF; pcap-filter on malformed packets).
+    sets
+        Named sets, where `rules` is no rule set.
     """
-    ids, found, trees = numbered(rules)
+    ids, found, meanings = numbered(rules, sets)
     rows = size(table)
     out = np.full(rows, -1, np.int32)
     free = np.ones(rows, bool)
     for n in winning_order([rule.priority for rule in found]):
-        hits = free & evaluate(trees[n], table, packets)
+        hits = free & hit(meanings[n], table, packets)
         out[hits] = ids[n]
         free &= ~hits
         if not free.any():
             break
     return out
+
+
+def hit(what: Meaning, table: Table, packets: Sequence[bytes] | None = None) -> NDArray[np.bool_]:
+    """Which packets a match matches."""
+    matched = evaluate(what.tree, table, packets)
+    if what.doubt is None or packets is None:
+        return matched
+    doubtful = evaluate(what.doubt, table, packets)
+    if not doubtful.any():
+        return matched
+    return np.where(doubtful, evaluate(what.raw, table, packets), matched)
 
 
 def size(table: Table) -> int:
