@@ -1,0 +1,103 @@
+"""Counters over a Unix socket."""
+
+import os
+import socket
+import stat
+import threading
+
+import numpy as np
+import pytest
+
+import veridnet as vn
+from veridnet.rules import monitor
+from veridnet.rules.rule import Rule
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "m.sock")
+
+
+def test_answers(path):
+    counts = iter(range(100))
+    with monitor.Monitor(lambda: {"rules": [{"id": next(counts)}]}, path):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        first, second = monitor.query(path), monitor.query(path)
+        assert (first["rules"], second["rules"]) == ([{"id": 0}], [{"id": 1}])
+        assert first["pid"] == os.getpid()
+        assert second["seconds"] > first["seconds"]
+        with pytest.raises(vn.ConfigError, match="another program serves it"):
+            monitor.Monitor(dict, path)
+    assert not os.path.exists(path)
+    with pytest.raises(vn.VeridnetError, match="no program serves"):
+        monitor.query(path)
+
+
+def test_what_a_dead_process_left_is_replaced(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)
+    with monitor.Monitor(dict, path) as m:
+        assert "pid" in monitor.query(path)
+        m.close()
+        m.close()
+
+
+def test_a_file_is_not_replaced(path):
+    with open(path, "w"):
+        pass
+    with pytest.raises(vn.ConfigError, match="is no socket"):
+        monitor.Monitor(dict, path)
+    with pytest.raises(vn.ConfigError, match="Not a directory"):
+        monitor.Monitor(dict, path + "/none/x.sock")
+
+
+def test_a_mistake_is_told_and_the_server_goes_on(path):
+    answers = [lambda: 1 / 0, dict]
+    with monitor.Monitor(lambda: answers.pop(0)(), path):
+        with pytest.raises(vn.VeridnetError, match="ZeroDivisionError: division by zero"):
+            monitor.query(path)
+        assert "pid" in monitor.query(path)
+
+
+def test_a_slow_reader_is_left(path, monkeypatch):
+    monkeypatch.setattr(monitor, "PATIENCE", 0.5)
+    with (
+        monitor.Monitor(lambda: {"text": "x" * (1 << 24)}, path),
+        socket.socket(socket.AF_UNIX) as s,
+    ):
+        s.connect(path)  # and reads nothing
+        assert len(monitor.query(path)["text"]) == 1 << 24
+
+
+def test_running(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "folder", lambda: str(tmp_path / "run"))
+    assert monitor.running() == []
+    with monitor.Monitor(dict) as m:
+        assert (
+            m.path == monitor.default_path() == str(tmp_path / "run" / f"rules-{os.getpid()}.sock")
+        )
+        assert monitor.running() == [m.path]
+        assert stat.S_IMODE(os.stat(tmp_path / "run").st_mode) == 0o700
+    assert monitor.running() == []
+    assert not [t for t in threading.enumerate() if t.name == "veridnet-rules"]
+
+
+class Table:
+    """As FlowTable."""
+
+    def rules(self):
+        return [(3, Rule("l4_dst == 80", ("drop",), 5, "web")), (1, Rule(""))]
+
+    def stats(self):
+        dtype = [("id", "i4"), ("priority", "u4"), ("packets", "u8"), ("bytes", "u8")]
+        return np.array([(1, 0, 7, 420), (3, 5, 2, 128)], dtype)
+
+
+def test_table_snapshot():
+    found = monitor.table_snapshot(Table(), program="l2fwd")
+    assert found["program"] == "l2fwd"
+    assert [(r["id"], r["packets"], r["bytes"]) for r in found["rules"]] == [
+        (3, 2, 128),
+        (1, 7, 420),
+    ]
+    assert found["rules"][0]["actions"] == ["drop"]
