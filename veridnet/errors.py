@@ -15,6 +15,7 @@
     +-- DpdkError(OSError)              a DPDK call failed; ``errno`` says how
         +-- PoolError(MemoryError)      no memory for a pool, or no free mbuf
         +-- PortError                   a port cannot be made, configured or started
+        +-- FlowError                   a port does not take, count or destroy a flow (rte_flow)
 
 The text of an error says what and why; ``hint`` says what mends it ("" where nothing is known); a
 traceback shows it below the text.
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigError",
     "DpdkError",
     "EalError",
+    "FlowError",
     "ForkedError",
     "PoolError",
     "PortError",
@@ -114,3 +116,12 @@ class PoolError(DpdkError, MemoryError):
 
 class PortError(DpdkError):
     """A port cannot be made, configured or started."""
+
+
+class FlowError(DpdkError):
+    """A port does not take, count or destroy a flow (rte_flow).
+
+    ``cause`` says what of the flow it refuses: "item vlan", "action", "priority"; "" if unknown.
+    """
+
+    cause: str = ""
