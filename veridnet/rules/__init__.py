@@ -1,1 +1,1 @@
-"""Rules: what they say, the files that hold them, and what is wrong with them."""
+"""Rules: what is done with which packets."""
