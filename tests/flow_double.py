@@ -32,6 +32,15 @@ FIELDS = {
 NEXT_PROTO = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1, "icmp6": 58, "esp": 50}
 
 
+#: The item's bytes are not always the header's: DPDK 22.11 has padding before spa.
+ARP_AT = [
+    next(at for at, byte in enumerate(
+        native.layout([("arp_eth_ipv4", {name: (1 << (8 * size - 8), 0, None)})])[0][1] or b"")
+        if byte)
+    for name, (_, size) in zip("op sha spa tha tpa".split(), FIELDS["arp_eth_ipv4"], strict=True)
+]  # fmt: skip
+
+
 @dataclass
 class Nic:
     """What a port can do, and how it sees what is not plain."""
@@ -196,10 +205,10 @@ def matches(flow: Installed, frame: bytes) -> bool:
             return False
         if name == "eth":
             kind = int.from_bytes(frame[12:14], "big")
-            asks = mask is not None and mask[16] & 1
+            asks = mask is not None and any(mask[14:])  # has_vlan is all that follows the header
             if asks and nic.honours_has_vlan:
                 assert spec is not None
-                if (kind in nic.tag_types) != bool(spec[16] & 1):
+                if (kind in nic.tag_types) != any(spec[14:]):
                     return False
             elif nic.through_tags and follows not in ("vlan", ""):
                 while kind in nic.tag_types:
@@ -207,9 +216,9 @@ def matches(flow: Installed, frame: bytes) -> bool:
                     at += 4
         elif name == "vlan":
             kind = int.from_bytes(header_bytes[2:4], "big")
-            if mask is not None and mask[4] & 1 and nic.honours_has_vlan:
+            if mask is not None and any(mask[4:]) and nic.honours_has_vlan:
                 assert spec is not None
-                if (kind in nic.tag_types) != bool(spec[4] & 1):
+                if (kind in nic.tag_types) != any(spec[4:]):
                     return False
         elif name == "ipv4":
             fragment = int.from_bytes(frame[at + 6 : at + 8], "big")
@@ -226,9 +235,11 @@ def matches(flow: Installed, frame: bytes) -> bool:
 
 
 def _equal(name: str, header: bytes, spec: bytes, last: bytes | None, mask: bytes) -> bool:
-    for at, size in FIELDS[name]:
-        value, low, bits = (int.from_bytes(part[at : at + size], "big")
-                            for part in (header, spec, mask))  # fmt: skip
+    for k, (at, size) in enumerate(FIELDS[name]):
+        value = int.from_bytes(header[at : at + size], "big")
+        if name == "arp_eth_ipv4":
+            at = ARP_AT[k]
+        low, bits = (int.from_bytes(part[at : at + size], "big") for part in (spec, mask))
         high = int.from_bytes(last[at : at + size], "big") if last is not None else 0
         if high in (0, low):
             if (value ^ low) & bits:

@@ -13,8 +13,8 @@
 
 #include "vn_compat.h"
 
-/* A number of `bits` bits, `shift` above the lowest of a word of `bytes` bytes at `off`. The word is
- * big-endian; `host`: in the machine's order (a C bit field, whose first bit `shift` 0 is).
+/* A number of `bits` bits, `shift` above the lowest of a big-endian word of `bytes` bytes at `off`.
+ * `flag`: a C bit field instead, which only the compiler can place (vn_flow_set_flag).
  */
 struct vn_flow_field {
 	const char *name;
@@ -22,7 +22,7 @@ struct vn_flow_field {
 	uint8_t bytes;
 	uint8_t shift;
 	uint8_t bits;
-	uint8_t host;
+	uint8_t flag;
 };
 
 struct vn_flow_item {
@@ -34,7 +34,7 @@ struct vn_flow_item {
 
 #define VN_FLOW_MAX_SIZE 64
 
-/* A whole member; bits of a member; the C bit field that follows a header of `after` bytes. */
+/* A whole member; bits of a member; a C bit field. */
 #define VN_FF(item, label, member)                                                                \
 	{                                                                                         \
 		label, offsetof(struct rte_flow_item_##item, member),                             \
@@ -45,8 +45,8 @@ struct vn_flow_item {
 	{                                                                                         \
 		label, offsetof(struct rte_flow_item_##item, member), size, shift, bits, 0        \
 	}
-#define VN_FLAG(label, after) {label, ((after) + 3) & ~3, 4, 0, 1, 1}
-#define VN_ARP(label, member, size) {label, offsetof(struct rte_arp_hdr, member), size, 0, 8 * (size), 0}
+#define VN_FLAG(label) {label, 0, 0, 0, 1, 1}
+#define VN_ARP(label, member, hdr_member) VN_FF(arp_eth_ipv4, label, VN_FLOW_ARP(member, hdr_member))
 #define VN_ITEM(label, TYPE, item) label, RTE_FLOW_ITEM_TYPE_##TYPE, sizeof(struct rte_flow_item_##item)
 
 static const struct vn_flow_item vn_flow_items[] = {
@@ -55,7 +55,7 @@ static const struct vn_flow_item vn_flow_items[] = {
 		 VN_FF(eth, "dst", hdr.dst_addr),
 		 VN_FF(eth, "src", hdr.src_addr),
 		 VN_FF(eth, "type", hdr.ether_type),
-		 VN_FLAG("has_vlan", sizeof(struct rte_ether_hdr)),
+		 VN_FLAG("has_vlan"),
 	 }},
 	{VN_ITEM("vlan", VLAN, vlan),
 	 {
@@ -63,7 +63,7 @@ static const struct vn_flow_item vn_flow_items[] = {
 		 VN_FB(vlan, "dei", hdr.vlan_tci, 2, 12, 1),
 		 VN_FB(vlan, "vid", hdr.vlan_tci, 2, 0, 12),
 		 VN_FF(vlan, "inner_type", hdr.eth_proto),
-		 VN_FLAG("has_more_vlan", sizeof(struct rte_vlan_hdr)),
+		 VN_FLAG("has_more_vlan"),
 	 }},
 	{VN_ITEM("mpls", MPLS, mpls),
 	 {
@@ -74,11 +74,11 @@ static const struct vn_flow_item vn_flow_items[] = {
 	 }},
 	{VN_ITEM("arp_eth_ipv4", ARP_ETH_IPV4, arp_eth_ipv4),
 	 {
-		 VN_ARP("op", arp_opcode, 2),
-		 VN_ARP("sha", arp_data.arp_sha, 6),
-		 VN_ARP("spa", arp_data.arp_sip, 4),
-		 VN_ARP("tha", arp_data.arp_tha, 6),
-		 VN_ARP("tpa", arp_data.arp_tip, 4),
+		 VN_ARP("op", op, arp_opcode),
+		 VN_ARP("sha", sha, arp_data.arp_sha),
+		 VN_ARP("spa", spa, arp_data.arp_sip),
+		 VN_ARP("tha", tha, arp_data.arp_tha),
+		 VN_ARP("tpa", tpa, arp_data.arp_tip),
 	 }},
 	{VN_ITEM("ipv4", IPV4, ipv4),
 	 {
@@ -146,7 +146,7 @@ static const struct vn_flow_item vn_flow_items[] = {
 
 #define VN_FLOW_ITEMS (sizeof(vn_flow_items) / sizeof(vn_flow_items[0]))
 
-/* Fills the bit fields of struct rte_flow_attr and reads those of struct rte_flow_query_count. */
+/* Attributes: bit fields, too. */
 static inline struct rte_flow_attr
 vn_flow_attr(uint32_t group, uint32_t priority, int ingress, int egress, int transfer)
 {
@@ -156,6 +156,16 @@ vn_flow_attr(uint32_t group, uint32_t priority, int ingress, int egress, int tra
 	a.egress = !!egress;
 	a.transfer = !!transfer;
 	return a;
+}
+
+/* Sets an item's flag, in its spec, last or mask. */
+static inline void
+vn_flow_set_flag(enum rte_flow_item_type type, void *item)
+{
+	if (type == RTE_FLOW_ITEM_TYPE_ETH)
+		((struct rte_flow_item_eth *)item)->has_vlan = 1;
+	else if (type == RTE_FLOW_ITEM_TYPE_VLAN)
+		((struct rte_flow_item_vlan *)item)->has_more_vlan = 1;
 }
 
 #endif

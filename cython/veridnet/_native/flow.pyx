@@ -27,7 +27,7 @@ cdef extern from "vn_flow.h" nogil:
         uint8_t bytes
         uint8_t shift
         uint8_t bits
-        uint8_t host
+        uint8_t flag
     struct vn_flow_item:
         const char *name
         rte.rte_flow_item_type type
@@ -39,6 +39,7 @@ cdef extern from "vn_flow.h" nogil:
         VN_FLOW_MAX_SIZE
     rte.rte_flow_attr vn_flow_attr(uint32_t group, uint32_t priority, int ingress, int egress,
                                    int transfer)
+    void vn_flow_set_flag(rte.rte_flow_item_type type, void *item)
 
 CAUSES = {
     rte.RTE_FLOW_ERROR_TYPE_NONE: "",
@@ -108,26 +109,20 @@ cdef const vn_flow_item *find_item(str name) except NULL:
     raise ConfigError(f"there is no flow item {name!r}; there are {', '.join(items())}")
 
 
-cdef int put(uint8_t *to, const vn_flow_field *field, uint64_t value) except -1:
+cdef int put(uint8_t *to, const vn_flow_item *item, const vn_flow_field *field,
+             uint64_t value) except -1:
     """Ors a field's value into an item's bytes."""
-    cdef uint32_t word
     cdef int k
     if field.bits < 64 and value >> field.bits:
         raise ConfigError(f"{field.name.decode()}: {value} does not fit {field.bits} bits")
-    value <<= field.shift
-    if field.host:
-        memcpy(&word, to + field.off, 4)
-        word |= <uint32_t>value if eal_little() else <uint32_t>value << 31
-        memcpy(to + field.off, &word, 4)
+    if field.flag:
+        if value:
+            vn_flow_set_flag(item.type, to)
         return 0
+    value <<= field.shift
     for k in range(field.bytes):
         to[field.off + field.bytes - 1 - k] |= <uint8_t>(value >> 8 * k)
     return 0
-
-
-cdef bint eal_little() noexcept:
-    cdef uint16_t one = 1
-    return (<uint8_t *>&one)[0] == 1
 
 
 cdef class Built:
@@ -180,10 +175,10 @@ cdef class Built:
             return 0                # the item alone: any header of the kind
         for key, (low, bits, high) in fields.items():
             field = self.find_field(item, key)
-            put(spec, field, low)
-            put(mask, field, bits)
+            put(spec, item, field, low)
+            put(mask, item, field, bits)
             # DPDK ignores a `last` that equals spec: no range in this field.
-            put(last, field, low if high is None else high)
+            put(last, item, field, low if high is None else high)
             ranges |= high is not None
         self.pattern[i].spec = spec
         self.pattern[i].mask = mask
