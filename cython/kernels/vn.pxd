@@ -12,6 +12,7 @@ cdef extern from "vn_account.h" nogil:
         VN_DROP_CLOSED
         VN_DROP_NO_MBUF
         VN_DROP_FILTERED
+        VN_DROP_RULE
         VN_DROP_USER
         VN_DROP_MAX
     struct vn_drop_name:
@@ -91,73 +92,6 @@ cdef extern from "vn_bridge.h" nogil:
     uint32_t vn_bridge_dump(const vn_bridge *b, uint64_t *mac, uint8_t *port, double *age_s,
                             uint32_t max)
 
-cdef extern from "vn_forward.h" nogil:
-    enum:
-        VN_MAX_BURST
-    struct vn_lane:
-        vn_rxq *rxq
-        vn_txq *txq
-        uint8_t port
-        bint mac_updating
-        uint8_t macs[12]
-    struct vn_forward:
-        int stop
-        int64_t budget
-        vn_bridge *bridge
-        rte_mempool *copy_pool
-        vn_tx_policy policy
-        uint16_t burst
-    struct vn_worker:
-        vn_forward *shared
-        vn_lane *lanes
-        uint16_t n_lanes
-        uint16_t n_ports
-        vn_txq **txqs
-        uint8_t *tx_ports
-        uint16_t n_tx_ports
-        uint64_t passes
-        uint64_t busy_passes
-        vn_account count
-    int vn_forward_loop(void *arg)
-
-cdef extern from "vn_rewrite.h" nogil:
-    int vn_unshare(rte_mempool *pool, rte_mbuf **pkt)
-    uint16_t vn_swap_macs(rte_mbuf **pkts, uint16_t n, vn_sizes *s)
-    uint16_t vn_set_macs(rte_mbuf **pkts, uint16_t n, const uint8_t *macs, int which, vn_sizes *s)
-
-cdef extern from "vn_memory.h" nogil:
-    void *vn_thp_map(size_t bytes)
-    void *vn_thp_reserve(size_t bytes)
-    void vn_thp_unmap(void *va, size_t bytes)
-    size_t vn_thp_huge_bytes(const void *va, size_t bytes)
-    int vn_hugepages_probe(size_t pages, size_t page_bytes)
-
-cdef extern from "vn_guard.h" nogil:
-    int vn_guard_install()
-    int vn_guard_start(uint16_t port)
-    int vn_guard_stop(uint16_t port)
-    int vn_guard_channel(uint16_t port)
-
-cdef extern from "vn_log.h" nogil:
-    int vn_log_open(int fd)
-    uint64_t vn_log_lost()
-
-cdef extern from "vn_capture.h" nogil:
-    struct vn_capture:
-        int linktype
-        int swapped
-        int snaplen
-        uint64_t records
-        uint64_t bytes
-        uint32_t max_caplen
-        uint64_t *cut
-        uint64_t n_cut
-        int damaged
-        char error[256]
-    int vn_capture_scan(const char *path, vn_capture *c)
-    void vn_capture_free(vn_capture *c)
-    const char *vn_capture_linktype_name(int linktype)
-
 cdef extern from "vn_parse.h" nogil:
     ctypedef struct vn_fieldset:
         pass
@@ -205,78 +139,196 @@ cdef extern from "vn_rules.h" nogil:
     enum:
         VN_READERS
         VN_LCORE_READERS
-        VN_PLACE_BITS
-        VN_COUNT_CHUNK
-        VN_COUNT_CHUNKS
-    struct vn_test:
-        uint64_t mask
-        uint64_t lo
-        uint64_t span
-        uint16_t field
-        uint16_t size
-    struct vn_box:
-        const vn_test *tests
-        uint32_t n
-    struct vn_bpf:
-        pass
-    struct vn_node:
-        pass
     struct vn_rule:
         uint64_t order
         int32_t id
         uint32_t flags
         void *actions
-        void *owner
-        const vn_box *boxes
-        uint32_t n_boxes
-        uint32_t n_steps
         const vn_match_step *steps
-        const vn_bpf *bpf
-        uint64_t need[2]
-        vn_node **nodes
-        vn_rule *next
+        uint32_t n_steps
     struct vn_rule_counts:
         uint64_t packets
         uint64_t bytes
+    struct vn_reader:
+        uint64_t online
+        uint64_t quiescent
     struct vn_rules:
-        uint64_t n_garbage
-    struct vn_merge:
-        pass
-    struct vn_rules_info_t "vn_rules_info":
-        uint64_t version
-        uint64_t rules
-        uint64_t boxes
-        uint64_t base_rules
-        uint64_t base_boxes
-        uint64_t base_dead
-        uint64_t base_tuples
-        uint64_t delta_boxes
-        uint64_t delta_tuples
-        uint64_t specials
-        uint64_t garbage
-        uint64_t merges
-        uint64_t lookups
-        uint64_t fallbacks
-        uint32_t groups
-        char engines[128]
-    vn_rules *vn_rules_create()
-    void vn_rules_free(vn_rules *t)
+        vn_rule *rules
+        uint32_t n_rules
+        uint64_t need[2]
+        void *none
+        vn_reader readers[]
     int vn_rules_register(vn_rules *t, unsigned int r)
     void vn_rules_online(vn_rules *t, unsigned int r)
     void vn_rules_offline(vn_rules *t, unsigned int r)
-    void vn_rules_ids(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts, uint32_t n,
-                      int32_t *ids)
-    int vn_rules_room(vn_rules *t, uint32_t ids)
-    int vn_rules_commit(vn_rules *t, vn_rule **add, uint32_t n_add, vn_rule **remove,
-                        uint32_t n_remove)
-    vn_rule *vn_rules_collect(vn_rules *t)
-    int vn_rules_wait(vn_rules *t, uint64_t us)
+    void vn_rules_quiescent(vn_rules *t, unsigned int r)
+    const void *vn_rules_none(vn_rules *t, unsigned int r)
+    void vn_rules_classify(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts,
+                           uint32_t n, const vn_rule **hit)
     vn_rule_counts vn_rules_counts(const vn_rules *t, int32_t id)
-    vn_merge *vn_merge_begin(vn_rules *t)
-    int vn_merge_build(vn_merge *m, int engine, int socket, uint64_t max_bytes, char *error,
-                       size_t error_size)
-    int vn_merge_end(vn_rules *t, vn_merge *m, bint publish)
-    void vn_rules_read_info "vn_rules_info"(const vn_rules *t, vn_rules_info_t *info)
+
+cdef extern from "vn_meter.h" nogil:
+    struct vn_meter:
+        uint64_t packets[3]
+        uint64_t bytes[3]
+    struct vn_limit:
+        uint64_t rate
+    int vn_meter_srtcm(vn_meter *m, uint64_t cir, uint64_t cbs, uint64_t ebs, uint64_t now)
+    int vn_meter_trtcm(vn_meter *m, uint64_t cir, uint64_t pir, uint64_t cbs, uint64_t pbs,
+                       uint64_t now)
+    int vn_meter_color(vn_meter *m, uint64_t now, uint32_t len)
+    void vn_limit_init(vn_limit *l, bint packets, uint64_t rate, uint64_t burst, uint64_t now)
+    bint vn_limit_take(vn_limit *l, uint64_t now, uint32_t len)
+    uint64_t VN_LIMIT_MAX_BURST
+
+cdef extern from "vn_nat.h" nogil:
+    struct vn_set:
+        pass
+    struct vn_nat:
+        pass
+    void vn_set_init(vn_set *s)
+    void vn_set_add(vn_set *s, int f, uint64_t value)
+    void vn_nat_init(vn_nat *a, bint source, uint8_t version, const uint8_t *address,
+                     bint has_port, uint16_t port)
+
+cdef extern from "vn_act.h" nogil:
+    enum:
+        VN_ACT_PORTS
+        VN_ACT_OWN_QUEUE
+        VN_CODE_RUN
+        VN_CODE_KEEP
+        VN_CODE_PORT
+        VN_CODE_DROP
+    enum vn_act_op:
+        VN_ACT_DROP
+        VN_ACT_FORWARD
+        VN_ACT_QUEUE
+        VN_ACT_SET
+        VN_ACT_NAT
+        VN_ACT_PUSH
+        VN_ACT_POP
+        VN_ACT_TTL
+        VN_ACT_MIRROR
+        VN_ACT_MARK
+        VN_ACT_METER
+        VN_ACT_LIMIT
+        VN_ACT_SAMPLE
+        VN_ACT_CALL
+    struct vn_sample:
+        uint32_t n
+        uint64_t seen
+    struct vn_act:
+        uint8_t op
+        uint16_t arg
+        uint8_t *ports
+        vn_set *set
+        vn_nat *nat
+        vn_meter *meter
+        vn_limit *limit
+        vn_sample *sample
+        uint32_t value
+    struct vn_actions:
+        uint16_t n
+        uint16_t code
+        void *owner
+        vn_act acts[]
+    uint32_t vn_act_code(const vn_actions *a)
+    struct vn_call:
+        rte_mbuf *m
+        const vn_actions *actions
+        uint16_t at
+        uint16_t queue
+    struct vn_act_ctx:
+        vn_rules *table
+        unsigned int reader
+        vn_tx_policy policy
+        vn_account *count
+        rte_mempool *copy_pool
+        vn_call *calls
+        uint32_t n_calls
+        uint32_t room_calls
+        uint64_t bytes
+        vn_rule_counts missed
+    int vn_act_init(vn_act_ctx *x, vn_txq **txqs, const uint16_t *n_queues, const uint16_t *own,
+                    uint16_t n)
+    void vn_act_fini(vn_act_ctx *x)
+    uint16_t vn_act_run(vn_act_ctx *x, rte_mbuf **pkts, uint16_t n, const vn_rule **hit,
+                        const vn_actions *none)
+    uint16_t vn_act_resume(vn_act_ctx *x, rte_mbuf **pkts, uint16_t n, const vn_actions *a,
+                           uint16_t at, uint16_t queue)
+
+cdef extern from "vn_forward.h" nogil:
+    enum:
+        VN_MAX_BURST
+    struct vn_lane:
+        vn_rxq *rxq
+        vn_txq *txq
+        uint8_t port
+        uint8_t out_port
+        bint mac_updating
+        bint marks
+        uint8_t macs[12]
+    struct vn_forward:
+        int stop
+        int64_t budget
+        vn_bridge *bridge
+        vn_rules *rules
+        rte_mempool *copy_pool
+        vn_tx_policy policy
+        uint16_t burst
+    struct vn_worker:
+        vn_forward *shared
+        vn_lane *lanes
+        uint16_t n_lanes
+        uint16_t n_ports
+        vn_txq **txqs
+        uint8_t *tx_ports
+        uint16_t n_tx_ports
+        vn_act_ctx *act
+        uint64_t passes
+        uint64_t busy_passes
+        vn_account count
+    int vn_worker_rules(vn_worker *w, unsigned int reader, vn_txq **txqs,
+                        const uint16_t *n_queues, const uint16_t *own)
+    void vn_worker_free_rules(vn_worker *w)
+    int vn_forward_loop(void *arg)
+
+cdef extern from "vn_rewrite.h" nogil:
+    int vn_unshare(rte_mempool *pool, rte_mbuf **pkt)
+    uint16_t vn_swap_macs(rte_mbuf **pkts, uint16_t n, vn_sizes *s)
+    uint16_t vn_set_macs(rte_mbuf **pkts, uint16_t n, const uint8_t *macs, int which, vn_sizes *s)
+
+cdef extern from "vn_memory.h" nogil:
+    void *vn_thp_map(size_t bytes)
+    void vn_thp_unmap(void *va, size_t bytes)
+    size_t vn_thp_huge_bytes(const void *va, size_t bytes)
+    int vn_hugepages_probe(size_t pages, size_t page_bytes)
+
+cdef extern from "vn_guard.h" nogil:
+    int vn_guard_install()
+    int vn_guard_start(uint16_t port)
+    int vn_guard_stop(uint16_t port)
+    int vn_guard_channel(uint16_t port)
+
+cdef extern from "vn_log.h" nogil:
+    int vn_log_open(int fd)
+    uint64_t vn_log_lost()
+
+cdef extern from "vn_capture.h" nogil:
+    struct vn_capture:
+        int linktype
+        int swapped
+        int snaplen
+        uint64_t records
+        uint64_t bytes
+        uint32_t max_caplen
+        uint64_t *cut
+        uint64_t n_cut
+        int damaged
+        char error[256]
+    int vn_capture_scan(const char *path, vn_capture *c)
+    void vn_capture_free(vn_capture *c)
+    const char *vn_capture_linktype_name(int linktype)
 
 cdef extern from "vn_write.h" nogil:
     int vn_own_rows(rte_mbuf **pkts, uint16_t n, const uint8_t *where, uint16_t headroom,
@@ -337,14 +389,12 @@ cdef extern from * nogil:
     #define vn_parse2(c, lo, hi, pkts, n) vn_parse(c, vn_set(lo, hi), pkts, n)
     #define vn_parse_inner2(c, lo, hi, pkts, n, off, len, kind) \\
         vn_parse_inner(c, vn_set(lo, hi), pkts, n, off, len, kind)
-    static inline void
-    vn_rules_needs2(struct vn_rules *t, unsigned int r, uint64_t *need)
-    {
-        vn_fieldset f = vn_rules_needs(t, r);
-
-        need[0] = (uint64_t)f;
-        need[1] = (uint64_t)(f >> 64);
-    }
+    #define vn_rules_needs2(t, r, out) \\
+        do { \\
+            vn_fieldset vn_needs = vn_rules_needs(t, r); \\
+            (out)[0] = (uint64_t)vn_needs; \\
+            (out)[1] = (uint64_t)(vn_needs >> 64); \\
+        } while (0)
     #define vn_write2(c, lo, hi, pkts, n, where) vn_write(c, vn_set(lo, hi), pkts, n, where)
     #define vn_derive2(c, lo, hi, pkts, n, base) vn_derive(c, vn_set(lo, hi), pkts, n, base)
     #define vn_table_read2(t, c, lo, hi, dlo, dhi, n) \\
@@ -352,7 +402,7 @@ cdef extern from * nogil:
     #define vn_parse_bytes2(c, row, lo, hi, p, base, avail, end, start) \\
         vn_parse_bytes(c, row, vn_set(lo, hi), p, base, avail, end, start)
     """
-    void vn_rules_needs2(vn_rules *t, unsigned int r, uint64_t *need)
+    void vn_rules_needs2(vn_rules *t, unsigned int r, uint64_t *out)
     void vn_parse2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n)
     void vn_parse_inner2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,
                          const uint16_t *off, const uint16_t *len, const uint8_t *kind)

@@ -30,6 +30,11 @@ enum vn_drop {
 	VN_DROP_COLLECTED,
 	VN_DROP_CLOSED,
 	VN_DROP_FILTERED,
+	VN_DROP_RULE,
+	VN_DROP_METER,
+	VN_DROP_RATE,
+	VN_DROP_TTL,
+	VN_DROP_NO_PYTHON,
 	VN_DROP_USER, /* the program's own reasons, named when first used */
 	VN_DROP_MAX = VN_DROP_USER + 16,
 };
@@ -46,7 +51,7 @@ struct vn_account {
 	uint64_t rx_packets, rx_bytes;
 	uint64_t tx_packets, tx_bytes;
 	uint64_t generated; /* made by the program, not received */
-	uint64_t copies;    /* made here: floods, linearized frames are not copies */
+	uint64_t copies;    /* made here: floods, rules; linearized frames are not copies */
 	uint64_t retries;   /* tx bursts tried again */
 	uint64_t drops[VN_DROP_MAX];
 } VN_CACHE_ALIGNED;

@@ -321,3 +321,26 @@ vn_derive(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *
 	if (want & VN_F(flow_hash_sym))
 		hash(c, c->flow_hash_sym, n, &symmetric);
 }
+
+static const struct {
+	enum vn_field field;
+	vn_fieldset needs;
+} vn_derived_needs[] = {VN_DERIVED_NEEDS};
+
+void
+vn_fill(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	vn_fieldset derived = want & VN_DERIVED;
+
+	if (likely(derived == 0)) {
+		vn_parse(c, want, pkts, n);
+		return;
+	}
+	want &= ~VN_DERIVED;
+	for (unsigned int k = 0; k < RTE_DIM(vn_derived_needs); k++)
+		if (derived >> vn_derived_needs[k].field & 1)
+			want |= vn_derived_needs[k].needs;
+	vn_parse(c, want, pkts, n);
+	vn_zero(c, derived, 0, n);
+	vn_derive(c, derived, pkts, n, NULL);
+}

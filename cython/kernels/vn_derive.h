@@ -15,6 +15,10 @@ enum vn_csum { VN_CSUM_NONE, VN_CSUM_GOOD, VN_CSUM_BAD };
  * packet begins in its mbuf; NULL: at the first byte. What each needs: `NEEDS` in fields.py. */
 VN_EXPORT void vn_derive(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts,
 			 uint16_t n, const uint16_t *base);
+/* Parses and derives: all that n packets' columns of `want` need. Other columns than these may be
+ * written too: every one has memory. */
+VN_EXPORT void vn_fill(const struct vn_columns *c, vn_fieldset want, struct rte_mbuf *const *pkts,
+		       uint16_t n);
 /* Writes the CRC32c of the SCTP packet at off. The bytes must be the caller's to write. */
 void vn_sctp_seal(struct rte_mbuf *m, uint32_t off, uint32_t len);
 /* Does a routing header or option have places to go to yet (RFC 8200, 4.4; RFC 791)? A checksum is

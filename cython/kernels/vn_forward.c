@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vn_forward.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include <rte_prefetch.h>
+
+#include "vn_derive.h"
 
 /* The scratch of one bridge worker: packets by output port. On the stack of the loop. */
 struct stage {
@@ -9,8 +14,10 @@ struct stage {
 	struct rte_mbuf *pkts[VN_MAX_BURST];
 };
 
+/* rx_bytes: where the packets' bytes are added. */
 static inline void
-lane_static(struct vn_worker *w, struct vn_lane *l, struct rte_mbuf **pkts, uint16_t n)
+lane_static(struct vn_worker *w, struct vn_lane *l, struct rte_mbuf **pkts, uint16_t n,
+	    uint64_t *rx_bytes)
 {
 	struct vn_sizes s = VN_SIZES_NONE;
 	struct vn_macs macs = vn_macs_load(l->macs);
@@ -24,7 +31,7 @@ lane_static(struct vn_worker *w, struct vn_lane *l, struct rte_mbuf **pkts, uint
 	} else {
 		s = vn_sizes_of(pkts, n);
 	}
-	vn_rx_bytes(l->rxq, s.bytes);
+	*rx_bytes += s.bytes;
 	if (unlikely(s.odd)) {
 		if (update) {
 			n = vn_make_writable(&l->rxq->count, w->shared->copy_pool, pkts, n);
@@ -38,7 +45,19 @@ lane_static(struct vn_worker *w, struct vn_lane *l, struct rte_mbuf **pkts, uint
 	vn_tx_sized(l->txq, pkts, n, s, w->shared->policy);
 }
 
-static void
+/* Stages a packet for a port; without stages, among what rules send. */
+static __rte_always_inline void
+put(struct vn_worker *w, struct stage *stages, uint8_t port, struct rte_mbuf *m)
+{
+	struct vn_act_ctx *x = w->act;
+
+	if (stages)
+		stages[port].pkts[stages[port].n++] = m;
+	else
+		vn_out_push(x, &x->outs[x->ports[port].first + x->ports[port].own], m);
+}
+
+static __rte_always_inline void
 flood(struct vn_worker *w, struct stage *stages, struct rte_mbuf *m, uint8_t in)
 {
 	int last = -1;
@@ -55,14 +74,14 @@ flood(struct vn_worker *w, struct stage *stages, struct rte_mbuf *m, uint8_t in)
 			if (c == NULL)
 				w->count.drops[VN_DROP_NO_MBUF]++;
 			else
-				stages[last].pkts[stages[last].n++] = c;
+				put(w, stages, (uint8_t)last, c);
 		}
 		last = p;
 	}
 	if (last < 0)
 		vn_drop(&w->count, &m, 1, VN_DROP_NO_OUTPUT);
 	else
-		stages[last].pkts[stages[last].n++] = m;
+		put(w, stages, (uint8_t)last, m);
 }
 
 static inline uint64_t
@@ -76,9 +95,9 @@ load48(const uint8_t *p)
 	return (uint64_t)hi << 32 | lo;
 }
 
-static void
-lane_bridge(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct rte_mbuf **pkts,
-	    uint16_t n)
+static __rte_always_inline void
+bridge(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct rte_mbuf **pkts,
+       uint16_t n, uint64_t *rx_bytes)
 {
 	/* 01:80:c2:00:00:0x as load48() reads it, the low four bits aside. */
 	const uint64_t link_local = UINT64_C(0x0000c28001);
@@ -92,7 +111,7 @@ lane_bridge(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct
 		bytes += pkts[i]->pkt_len;
 		bad |= pkts[i]->data_len < RTE_ETHER_HDR_LEN;
 	}
-	vn_rx_bytes(l->rxq, bytes);
+	*rx_bytes += bytes;
 	if (unlikely(bad))
 		n = vn_make_writable(&l->rxq->count, w->shared->copy_pool, pkts, n);
 	for (uint16_t at = 0; at < n; at += RTE_HASH_LOOKUP_BULK_MAX) {
@@ -116,9 +135,16 @@ lane_bridge(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct
 			else if (out[i] == l->port)
 				vn_drop(&w->count, &m, 1, VN_DROP_SAME_PORT);
 			else
-				stages[out[i]].pkts[stages[out[i]].n++] = m;
+				put(w, stages, out[i], m);
 		}
 	}
+}
+
+static void
+lane_bridge(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct rte_mbuf **pkts,
+	    uint16_t n, uint64_t *rx_bytes)
+{
+	bridge(w, l, stages, pkts, n, rx_bytes);
 	for (uint16_t i = 0; i < w->n_tx_ports; i++) {
 		struct stage *st = &stages[w->tx_ports[i]];
 
@@ -127,6 +153,104 @@ lane_bridge(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct
 		st->n = 0;
 	}
 }
+
+/* -- rules ------------------------------------------------------------------------------------- */
+
+struct way {
+	struct vn_worker *w;
+	struct vn_lane *l;
+};
+
+/* The forwarder's own way for packets between others that rules have sent. */
+static void
+own_way(void *arg, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct way *way = arg;
+	struct vn_worker *w = way->w;
+	struct vn_lane *l = way->l;
+	uint64_t counted = 0; /* already, when they came */
+
+	if (w->shared->bridge) {
+		bridge(w, l, NULL, pkts, n, &counted);
+		return;
+	}
+	if (l->mac_updating) {
+		n = vn_make_writable(&l->rxq->count, w->shared->copy_pool, pkts, n);
+		for (uint16_t i = 0; i < n; i++)
+			vn_macs_store(rte_pktmbuf_mtod(pkts[i], uint8_t *), vn_macs_load(l->macs));
+	}
+	for (uint16_t i = 0; i < n; i++)
+		put(w, NULL, l->out_port, pkts[i]);
+}
+
+static void
+lane_rules(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct rte_mbuf **pkts,
+	   uint16_t n)
+{
+	struct vn_act_ctx *x = w->act;
+	struct vn_rules *t = x->table;
+	struct way way = {w, l};
+	vn_fieldset needs = vn_rules_needs(t, x->reader);
+	uint64_t counted = 0;
+
+	if (unlikely(l->marks))
+		for (uint16_t i = 0; i < n; i++)
+			pkts[i]->port = l->rxq->port_id;
+	vn_fill(&w->columns, needs, pkts, n);
+	vn_rules_classify(t, x->reader, &w->columns, pkts, n, w->hit);
+	x->own_arg = &way;
+	n = vn_act_run(x, pkts, n, w->hit, vn_rules_none(t, x->reader));
+	vn_rx_bytes(l->rxq, x->bytes);
+	if (n == 0)
+		return;
+	if (stages)
+		lane_bridge(w, l, stages, pkts, n, &counted);
+	else
+		lane_static(w, l, pkts, n, &counted);
+}
+
+int
+vn_worker_rules(struct vn_worker *w, unsigned int reader, struct vn_txq *const *txqs,
+		const uint16_t *n_queues, const uint16_t *own)
+{
+	/* Columns begin at different places of a page: what stands 4 KiB apart is slow. */
+	const size_t gap = 3 * RTE_CACHE_LINE_SIZE;
+	size_t at = 0;
+	uint8_t *memory;
+
+	w->act = calloc(1, sizeof(*w->act));
+	w->hit = calloc(VN_MAX_BURST, sizeof(*w->hit));
+	w->column_memory = calloc(VN_COLUMNS, VN_MAX_BURST * sizeof(uint64_t) + gap);
+	if (w->act == NULL || w->hit == NULL || w->column_memory == NULL)
+		return -ENOMEM;
+	memory = w->column_memory;
+	for (unsigned int k = 0; k < VN_COLUMNS; k++) {
+		((uint8_t **)&w->columns)[k] = memory + at;
+		at += VN_MAX_BURST * vn_field_size[k] + gap;
+	}
+	w->act->table = w->shared->rules;
+	w->act->reader = reader;
+	w->act->policy = w->shared->policy;
+	w->act->count = &w->count;
+	w->act->copy_pool = w->shared->copy_pool;
+	w->act->own_way = own_way;
+	if (vn_rules_register(w->shared->rules, reader) != 0)
+		return -ENOMEM;
+	return vn_act_init(w->act, txqs, n_queues, own, w->n_ports);
+}
+
+void
+vn_worker_free_rules(struct vn_worker *w)
+{
+	if (w->act)
+		vn_act_fini(w->act);
+	free(w->act);
+	free(w->hit);
+	free(w->column_memory);
+	w->act = NULL;
+}
+
+/* -- the loop ---------------------------------------------------------------------------------- */
 
 /* Takes up to `want` packets from the forwarder's budget. */
 static uint16_t
@@ -158,6 +282,8 @@ vn_forward_loop(void *arg)
 		if (stages == NULL)
 			return -1;
 	}
+	if (f->rules)
+		vn_rules_online(f->rules, w->act->reader);
 	while (!f->stop && live) {
 		uint32_t got = 0;
 
@@ -186,11 +312,15 @@ vn_forward_loop(void *arg)
 			if (n == 0)
 				continue;
 			got += n;
-			if (stages)
-				lane_bridge(w, l, stages, pkts, n);
+			if (f->rules)
+				lane_rules(w, l, stages, pkts, n);
+			else if (stages)
+				lane_bridge(w, l, stages, pkts, n, &l->rxq->count.rx_bytes);
 			else
-				lane_static(w, l, pkts, n);
+				lane_static(w, l, pkts, n, &l->rxq->count.rx_bytes);
 		}
+		if (f->rules)
+			vn_rules_quiescent(f->rules, w->act->reader);
 		if (stages)
 			vn_bridge_sweep(f->bridge, rte_rdtsc());
 		/* Passes, not cycles: two TSC reads a pass would cost 4 % at 64 packets. */
@@ -200,6 +330,8 @@ vn_forward_loop(void *arg)
 			rte_pause();
 		w->passes++;
 	}
+	if (f->rules)
+		vn_rules_offline(f->rules, w->act->reader);
 	free(stages);
 	return 0;
 }

@@ -1,75 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vn_write.h"
 
+#include "vn_checksum.h"
 #include "vn_derive.h"
 #include "vn_port.h"
 #include "vn_rewrite.h"
 
-/* What one packet's checksums must be corrected by: sums of ~old + new, in the packet's own byte
- * order (a ones' complement sum does not mind, RFC 1071). */
+/* What one packet's checksums must be corrected by (vn_checksum.h). */
 struct deltas {
 	uint32_t ip, l4;
 	bool routed; /* the destination is not what the checksum is over */
 };
-
-static inline uint16_t
-word(const uint8_t *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, 2);
-	return v;
-}
-
-/* Writes bytes of a header, and says what that does to a checksum over it. */
-static uint32_t
-put(uint8_t *header, uint32_t off, const void *bytes, uint32_t len)
-{
-	uint32_t from = off & ~1u, to = (off + len + 1) & ~1u, delta = 0;
-
-	for (uint32_t k = from; k < to; k += 2)
-		delta += (uint16_t)~word(header + k);
-	memcpy(header + off, bytes, len);
-	for (uint32_t k = from; k < to; k += 2)
-		delta += word(header + k);
-	return delta;
-}
-
-static uint32_t
-put16(uint8_t *header, uint32_t off, uint64_t v)
-{
-	uint16_t be = __builtin_bswap16((uint16_t)v);
-
-	return put(header, off, &be, 2);
-}
-
-static uint32_t
-put32(uint8_t *header, uint32_t off, uint64_t v)
-{
-	uint32_t be = __builtin_bswap32((uint32_t)v);
-
-	return put(header, off, &be, 4);
-}
-
-static uint32_t
-put64(uint8_t *header, uint32_t off, uint64_t v)
-{
-	uint64_t be = __builtin_bswap64(v);
-
-	return put(header, off, &be, 8);
-}
-
-/* RFC 1624, equation 3: HC' = ~(~HC + ~m + m'). */
-static uint16_t
-corrected(const uint8_t *checksum, uint32_t delta)
-{
-	uint32_t sum = (uint16_t)~word(checksum);
-
-	sum += (delta & 0xffff) + (delta >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
 
 static uint64_t
 value_of(const struct vn_columns *c, enum vn_field f, uint32_t row)
@@ -121,7 +62,7 @@ write_field(uint8_t *p, const struct row *old, enum vn_field f, uint64_t v, stru
 	case VN_I_ip_ttl:
 		byte = (uint8_t)v;
 		if (v4)
-			d->ip += put(ip, 8, &byte, 1);
+			d->ip += vn_put(ip, 8, &byte, 1);
 		else
 			ip[7] = byte;
 		break;
@@ -132,34 +73,34 @@ write_field(uint8_t *p, const struct row *old, enum vn_field f, uint64_t v, stru
 		byte = f == VN_I_ip_dscp ? (uint8_t)((byte & 3) | v << 2)
 					 : (uint8_t)((byte & 0xfc) | (v & 3));
 		if (v4) {
-			d->ip += put(ip, 1, &byte, 1);
+			d->ip += vn_put(ip, 1, &byte, 1);
 		} else {
 			ip[0] = (uint8_t)((ip[0] & 0xf0) | byte >> 4);
 			ip[1] = (uint8_t)((ip[1] & 0x0f) | byte << 4);
 		}
 		break;
 	case VN_I_ip_id:
-		d->ip += put16(ip, 4, v);
+		d->ip += vn_put16(ip, 4, v);
 		break;
 	case VN_I_ip_src:
 	case VN_I_ip_dst:
-		delta = put32(ip, f == VN_I_ip_src ? 12 : 16, v);
+		delta = vn_put32(ip, f == VN_I_ip_src ? 12 : 16, v);
 		d->ip += delta;
 		if (f == VN_I_ip_src || !d->routed)
 			d->l4 += delta;
 		break;
 	case VN_I_ip6_src_hi:
-		d->l4 += put64(ip, 8, v);
+		d->l4 += vn_put64(ip, 8, v);
 		break;
 	case VN_I_ip6_src_lo:
-		d->l4 += put64(ip, 16, v);
+		d->l4 += vn_put64(ip, 16, v);
 		break;
 	case VN_I_ip6_dst_hi:
-		delta = put64(ip, 24, v);
+		delta = vn_put64(ip, 24, v);
 		d->l4 += d->routed ? 0 : delta;
 		break;
 	case VN_I_ip6_dst_lo:
-		delta = put64(ip, 32, v);
+		delta = vn_put64(ip, 32, v);
 		d->l4 += d->routed ? 0 : delta;
 		break;
 	case VN_I_ip6_flow_label:
@@ -168,22 +109,22 @@ write_field(uint8_t *p, const struct row *old, enum vn_field f, uint64_t v, stru
 		ip[3] = (uint8_t)v;
 		break;
 	case VN_I_l4_src:
-		d->l4 += put16(l4, 0, v);
+		d->l4 += vn_put16(l4, 0, v);
 		break;
 	case VN_I_l4_dst:
-		d->l4 += put16(l4, 2, v);
+		d->l4 += vn_put16(l4, 2, v);
 		break;
 	case VN_I_tcp_seq:
-		d->l4 += put32(l4, 4, v);
+		d->l4 += vn_put32(l4, 4, v);
 		break;
 	case VN_I_tcp_ack:
-		d->l4 += put32(l4, 8, v);
+		d->l4 += vn_put32(l4, 8, v);
 		break;
 	case VN_I_tcp_flags:
-		d->l4 += put16(l4, 12, (uint64_t)(l4[12] >> 4) << 12 | (v & 0xfff));
+		d->l4 += vn_put16(l4, 12, (uint64_t)(l4[12] >> 4) << 12 | (v & 0xfff));
 		break;
 	case VN_I_tcp_window:
-		d->l4 += put16(l4, 14, v);
+		d->l4 += vn_put16(l4, 14, v);
 		break;
 	default:
 		break;
@@ -252,7 +193,7 @@ write_row(const struct vn_columns *c, vn_fieldset fields, uint32_t i, struct rte
 		return false;
 
 	if (o[VN_I_ip_version] == 4 && d.ip) {
-		uint16_t sum = corrected(p + o[VN_I_l2_len] + 10, d.ip);
+		uint16_t sum = vn_corrected(p + o[VN_I_l2_len] + 10, d.ip);
 
 		memcpy(p + o[VN_I_l2_len] + 10, &sum, 2);
 	}
@@ -264,7 +205,7 @@ write_row(const struct vn_columns *c, vn_fieldset fields, uint32_t i, struct rte
 		/* An IPv4 ICMP checksum has no pseudo-header; nor has UDP's if it is absent. */
 		if (proto == 6 || (proto == 17 && o[VN_I_udp_checksum]) ||
 		    (proto == 58 && o[VN_I_ip_version] == 6)) {
-			uint16_t sum = corrected(l4 + at, d.l4);
+			uint16_t sum = vn_corrected(l4 + at, d.l4);
 
 			if (proto == 17 && sum == 0)
 				sum = 0xffff; /* RFC 768: 0 says that there is none */
@@ -360,7 +301,7 @@ vn_vlan_pop(struct rte_mbuf **pkts, uint16_t n, const uint8_t *where)
 
 		if ((where && !where[i]) || pkts[i]->data_len < RTE_ETHER_HDR_LEN + 4)
 			continue;
-		type = __builtin_bswap16(word(p + 12));
+		type = __builtin_bswap16(vn_word(p + 12));
 		if (type != 0x8100 && type != 0x88a8 && type != 0x9100)
 			continue;
 		memmove(p + 4, p, 12);

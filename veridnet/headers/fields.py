@@ -258,6 +258,11 @@ def c_header() -> str:
     out += ["};", "", "static const uint8_t vn_field_size[] = {"]
     out += [f"\t{int(f.dtype.removeprefix('uint')) // 8}, /* {f.name} */" for f in FIELDS]
     out += ["};", "", f"#define VN_WRITABLE {', '.join('VN_I_' + name for name in WRITABLE)}"]
+    bits = {name: " | ".join(f"VN_F({n})" for n in needs) for name, needs in NEEDS.items()}
+    out += ["", "/* What is computed from other columns, and from which. */",
+            f"#define VN_DERIVED ({' | '.join(f'VN_F({name})' for name in NEEDS)})",
+            "#define VN_DERIVED_NEEDS "
+            + ", ".join(f"{{VN_I_{name}, {needs}}}" for name, needs in bits.items())]  # fmt: skip
     out += ["", "/* X(name) for each column, in that order. */", "#define VN_EACH(X) \\"]
     out += [f"\tX({f.name}) \\" for f in FIELDS]
     out += ["", "#endif", ""]

@@ -1,1 +1,1 @@
-"""Rules: what is done with which packets."""
+"""Flow rules: match, priority, actions."""

@@ -37,3 +37,4 @@ cdef class Burst:
 
 cdef vn_account account
 cdef void settle_all()
+cdef int drop_code(str reason) except -1

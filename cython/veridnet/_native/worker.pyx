@@ -1,6 +1,6 @@
 """The forwarder's lcore loops: built from Python, run without the GIL."""
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -11,6 +11,7 @@ from kernels cimport vn
 from veridnet._native.errors cimport check_process, check_ptr, check_rc
 from veridnet._native.memory cimport Mempool
 from veridnet._native.port cimport NativePort
+from veridnet._native.ruletable cimport RuleTable
 
 from veridnet.errors import ConfigError, DpdkError, PoolError, StateError
 
@@ -42,6 +43,9 @@ cdef class Forwarder:
         For each port: is it received from?
     copy_pool
         Where copies (floods, shared packets to be written) come from.
+    rules
+        A rule table that is asked first: packets that no action of it ends go as without it. Rules
+        name ports by their index here. Worker k is the table's reader k.
     socket
         Where a bridge's table is allocated: a socket id, or -1 for any.
     """
@@ -54,16 +58,21 @@ cdef class Forwarder:
     cdef int n_workers
     cdef bint is_running
     cdef dict bridge_at_end
+    cdef readonly RuleTable rules
     cdef readonly bint bridging
 
     def __cinit__(self, list ports, list lcores, *, list destinations=None, list macs=None,
                   list receive, Mempool copy_pool not None, int burst=32, int64_t count=-1,
-                  str policy="retry", int stations=8192, double age_s=300.0, int socket=-1):
+                  str policy="retry", int stations=8192, double age_s=300.0, RuleTable rules=None,
+                  int socket=-1):
         global _serial
         cdef NativePort port, out
         cdef vn.vn_worker *w
         cdef vn.vn_lane *lane
         cdef int i, q, k, n = len(ports), nw = len(lcores)
+        cdef vn.vn_txq *txqs[128]
+        cdef uint16_t queues[128]
+        cdef uint16_t own[128]
         check_process()
         if not 1 <= n <= vn.VN_MAX_PORTS:
             raise ConfigError(f"from 1 to {vn.VN_MAX_PORTS} ports, not {n}")
@@ -102,6 +111,11 @@ cdef class Forwarder:
         self.shared.burst = burst
         self.shared.policy = vn.VN_TX_RETRY if policy == "retry" else vn.VN_TX_DROP
         self.shared.copy_pool = copy_pool.check()
+        self.rules = rules
+        if rules is not None:
+            self.shared.rules = rules.check()
+            if nw > vn.VN_LCORE_READERS:
+                raise ConfigError(f"{nw} workers with rules; at most {vn.VN_LCORE_READERS}")
         self.n_workers = nw
         self.workers = <vn.vn_worker *>aligned_alloc(64, nw * sizeof(vn.vn_worker))
         if self.workers == NULL:
@@ -125,13 +139,15 @@ cdef class Forwarder:
         senders = [set() for _ in range(n)]      # workers that send on each port
         for k in range(nw):
             for i, _ in lanes[k]:
-                for j in (range(n) if self.bridging else [destinations[i]]):
+                # A rule may send anything anywhere.
+                for j in (range(n) if self.bridging or rules is not None else [destinations[i]]):
                     senders[j].add(k)
         queue_of = {}
         for i in range(n):
             port = ports[i]
             order = sorted(senders[i])
-            if len(order) > port.n_tx_queues:
+            # With rules, several workers may be told to send on any queue of a port.
+            if len(order) > port.n_tx_queues or (rules is not None and len(order) > 1):
                 port.set_tx(shared=True)
             for at, k in enumerate(order):
                 queue_of[i, k] = at % port.n_tx_queues
@@ -150,9 +166,11 @@ cdef class Forwarder:
                 lane = &w.lanes[at]
                 lane.rxq = &port.rxqs[q]
                 lane.port = i
+                lane.marks = port.marks
                 if not self.bridging:
                     out = ports[destinations[i]]
                     lane.txq = &out.txqs[queue_of[destinations[i], k]]
+                    lane.out_port = destinations[i]
                     if macs[i] is not None:
                         lane.mac_updating = True
                         memcpy(lane.macs, <const char *>macs[i], 12)
@@ -163,6 +181,14 @@ cdef class Forwarder:
                         w.txqs[i] = &port.txqs[queue_of[i, k]]
                         w.tx_ports[w.n_tx_ports] = i
                         w.n_tx_ports += 1
+            if rules is not None:
+                for i in range(n):
+                    port = ports[i]
+                    txqs[i] = port.txqs
+                    queues[i] = port.n_tx_queues
+                    own[i] = queue_of.get((i, k), 0)
+                if vn.vn_worker_rules(w, k, txqs, queues, own) != 0:
+                    raise MemoryError
 
     def __dealloc__(self):
         cdef int k
@@ -171,6 +197,7 @@ cdef class Forwarder:
             self.halt()
         if self.workers != NULL:
             for k in range(self.n_workers):
+                vn.vn_worker_free_rules(&self.workers[k])
                 free(self.workers[k].lanes)
                 free(self.workers[k].txqs)
                 free(self.workers[k].tx_ports)
@@ -266,6 +293,16 @@ cdef class Forwarder:
                     name = vn.vn_drop_table[r].name.decode()
                     drops[name] = drops.get(name, 0) + self.workers[k].count.drops[r]
         return {"copies": copies, "drops": drops}
+
+    def missed(self) -> tuple:
+        """(packets, bytes) that no rule matched."""
+        cdef int k
+        packets = size = 0
+        for k in range(self.n_workers):
+            if self.workers[k].act != NULL:
+                packets += self.workers[k].act.missed.packets
+                size += self.workers[k].act.missed.bytes
+        return packets, size
 
     def stations(self, int limit=65536) -> list:
         """The bridge's table: (MAC address, port index, seconds since its last frame) each."""

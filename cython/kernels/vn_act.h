@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * What becomes of packets by the rules that they hit. A rule's actions run one after the other, on
+ * one packet at a time; what a packet is sent to is collected and sent once a burst, so that the
+ * order within an output queue is that of the burst. Nothing is allocated.
+ *
+ * A burst whose packets all go to one port, or are all dropped, runs no actions at all: those are
+ * in the rule's flags (vn_act_code).
+ */
+#ifndef VN_ACT_H
+#define VN_ACT_H
+
+#include "vn_meter.h"
+#include "vn_nat.h"
+#include "vn_port.h"
+#include "vn_rules.h"
+
+#define VN_ACT_ROOM 512u /* packets that wait for one output */
+#define VN_ACT_PORTS 128u
+#define VN_ACT_OWN_QUEUE UINT16_MAX
+
+enum vn_act_op {
+	VN_ACT_DROP,	/* arg: enum vn_drop */
+	VN_ACT_FORWARD, /* to arg ports: copies to all but the last */
+	VN_ACT_QUEUE,	/* of what is sent after it: arg */
+	VN_ACT_SET,
+	VN_ACT_NAT,
+	VN_ACT_PUSH, /* arg: TCI */
+	VN_ACT_POP,
+	VN_ACT_TTL,
+	VN_ACT_MIRROR, /* a copy to port arg */
+	VN_ACT_MARK,   /* value */
+	VN_ACT_METER,
+	VN_ACT_LIMIT,
+	VN_ACT_SAMPLE, /* 1 in arg... packets runs the next action, the others skip it */
+	VN_ACT_CALL,   /* set aside for Python */
+};
+
+/* Counts the packets that met a sample action: all workers' together. */
+struct vn_sample {
+	uint32_t n;
+	uint64_t seen;
+};
+
+struct vn_act {
+	uint8_t op;
+	uint16_t arg;
+	union {
+		uint8_t *ports;
+		struct vn_set *set;
+		struct vn_nat *nat;
+		struct vn_meter *meter;
+		struct vn_limit *limit;
+		struct vn_sample *sample;
+		uint32_t value;
+	};
+};
+
+/* What a rule does: immutable but for the buckets and the counters that it points to. */
+struct vn_actions {
+	uint16_t n;
+	uint16_t code; /* vn_act_code() */
+	void *owner;
+	struct vn_act acts[];
+};
+
+/* Actions in 16 bits, for the flags of a rule. */
+#define VN_CODE_RUN 0u	     /* look into the actions */
+#define VN_CODE_KEEP 1u	     /* there are none */
+#define VN_CODE_PORT 2u	     /* + port: forward there, that is all */
+#define VN_CODE_DROP 0x8000u /* + reason: drop */
+#define VN_CODE_MASK 0xffffu
+
+static inline uint32_t
+vn_act_code(const struct vn_actions *a)
+{
+	return a ? a->code : VN_CODE_KEEP;
+}
+
+/* Packets that wait for a tx queue. */
+struct vn_out {
+	struct vn_txq *txq;
+	uint16_t n;
+	bool listed; /* in `touched` */
+	struct rte_mbuf *pkts[VN_ACT_ROOM];
+};
+
+/* A port's queues are outs[first..first + n); own is the worker's. n = 0: nothing is sent there. */
+struct vn_act_port {
+	uint16_t first, n, own;
+};
+
+/* A packet that was set aside, and where its actions go on. */
+struct vn_call {
+	struct rte_mbuf *m;
+	const struct vn_actions *actions;
+	uint16_t at, queue;
+};
+
+/* What one thread runs actions with. */
+struct vn_act_ctx {
+	struct vn_rules *table;
+	unsigned int reader;
+	enum vn_tx_policy policy;
+	struct vn_account *count;      /* copies, drops that are no queue's */
+	struct rte_mempool *copy_pool; /* of copies; NULL: each packet's own */
+	struct vn_act_port ports[VN_ACT_PORTS];
+	struct vn_out *outs;
+	uint16_t *touched;
+	uint16_t n_touched;
+	/* Where packets go that no action ends, if any other packet of the burst was sent: adds
+	 * them to outs. NULL: they stay with the caller. */
+	void (*own_way)(void *arg, struct rte_mbuf **pkts, uint16_t n);
+	void *own_arg;
+	/* Packets for Python; NULL: there is no Python here, and they are dropped. */
+	struct vn_call *calls;
+	uint32_t n_calls, room_calls;
+	uint64_t bytes;		      /* that the last run's packets had when they came */
+	struct vn_rule_counts missed; /* packets that no rule matched */
+	uint64_t now;		      /* TSC of this burst; 0: not read yet */
+	uint16_t n_dead;
+	struct rte_mbuf *dead[VN_ACT_ROOM];
+};
+
+/* Makes the outputs of n ports, with txqs[i][0..n_queues[i]) each (0: nothing is sent there), of
+ * which own[i] is the caller's. 0 or -ENOMEM. */
+VN_EXPORT int vn_act_init(struct vn_act_ctx *x, struct vn_txq *const *txqs,
+			  const uint16_t *n_queues, const uint16_t *own, uint16_t n);
+VN_EXPORT void vn_act_fini(struct vn_act_ctx *x);
+
+/* Counts the hits and does what they say. hit[i] NULL: no rule matched, `none` are the actions.
+ * Returns how many packets no action has ended; these are pkts[0..left), in order. */
+VN_EXPORT uint16_t vn_act_run(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
+			      const struct vn_rule *const *hit, const struct vn_actions *none);
+/* Runs the rest of the actions of packets that were set aside. As vn_act_run. */
+VN_EXPORT uint16_t vn_act_resume(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
+				 const struct vn_actions *a, uint16_t at, uint16_t queue);
+/* Sends what waits. vn_act_run does it itself. */
+VN_EXPORT void vn_act_flush(struct vn_act_ctx *x);
+VN_EXPORT void vn_out_flush(struct vn_act_ctx *x, struct vn_out *o);
+
+static inline void
+vn_out_push(struct vn_act_ctx *x, struct vn_out *o, struct rte_mbuf *m)
+{
+	if (unlikely(o->n == VN_ACT_ROOM))
+		vn_out_flush(x, o);
+	if (!o->listed) {
+		o->listed = true;
+		x->touched[x->n_touched++] = (uint16_t)(o - x->outs);
+	}
+	o->pkts[o->n++] = m;
+}
+
+#endif
