@@ -776,13 +776,19 @@ class Runtime:
         return list(self._eal.cpus)
 
     def forwarder(self, ports: list[Port], workers: int = 1, **options: Any) -> Forwarder:
-        """A Forwarder (see there) over `ports` on the first `workers` worker lcores."""
+        """A Forwarder (see there) over `ports` on the first `workers` worker lcores.
+
+        ``rules=`` a FlowTable: its rules are asked first, and name ports by their index here.
+        """
         self._check()
         if not 1 <= workers <= len(self._eal.cpus):
             raise ConfigError(
                 f"{workers} worker lcores are asked for, there are {len(self._eal.cpus)}",
                 hint="lcores= names the CPUs of the workers",
             )
+        if (rules := options.get("rules")) is not None:
+            # A FlowTable, or the native table itself.
+            options["rules"] = getattr(rules, "native", rules)
         placement.keep_interrupts_off(self._eal.cpus[:workers])
         bridging = options.get("destinations") is None
         room = options.get("stations", 8192) * 256 + 2 * MIB if bridging else 0

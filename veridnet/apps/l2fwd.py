@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from veridnet._native import eal
 from veridnet._native.worker import MAX_BURST
+from veridnet.apps.rules_file import RulesFile
 from veridnet.errors import ConfigError, VeridnetError
 from veridnet.runtime import Port, Runtime
 
@@ -31,6 +32,7 @@ PROFILE_KEYS: dict[str, type] = {
     "count": int,
     "until_idle": float,
     "stats_period": float,
+    "rules": str,
 }
 
 
@@ -66,6 +68,9 @@ class L2fwdOptions:
         Bridge: seconds after which a silent station is forgotten; room of the station table.
     count
         Stop after so many received packets.
+    rules
+        A file of flow rules, asked first: what no action of theirs ends goes as without them.
+        Reloaded when it changes.
     """
 
     learn: bool = False
@@ -77,6 +82,7 @@ class L2fwdOptions:
     age: float = 300.0
     stations: int = 8192
     count: int | None = None
+    rules: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.burst <= MAX_BURST:
@@ -173,9 +179,12 @@ class L2fwd:
         self.warnings: list[str] = []
         o = self.options
         o.check([p.name for p in self.ports])
-        common = {"burst": o.burst, "policy": o.tx_full}
+        common: dict[str, Any] = {"burst": o.burst, "policy": o.tx_full}
         if o.count is not None:
             common["count"] = o.count
+        self.rules = RulesFile(o.rules, [p.name for p in self.ports]) if o.rules else None
+        if self.rules is not None:
+            common["rules"] = self.rules.table
         if o.learn:
             self.forwarder = runtime.forwarder(
                 self.ports, o.workers, stations=o.stations, age_s=o.age, **common
@@ -280,6 +289,8 @@ class L2fwd:
                     for port in self.ports:
                         port.reconnect()
                     next_look = now + RECONNECT_S
+                if self.rules is not None:
+                    self.rules.look(now)
                 if tick is not None and now >= next_tick:
                     tick(self)
                     next_tick = max(next_tick + stats_period, now)
@@ -332,6 +343,7 @@ class L2fwd:
                 "ended_by": reason,
                 "mode": "bridge" if self.options.learn else "pairs",
                 "bridge": self.forwarder.bridge_counters(),
+                "rules": self.rules and self.rules.report(self.forwarder.missed()),
                 "workers": [
                     {"cpu": cpu, "passes": total, "busy_passes": busy}
                     for cpu, (total, busy) in zip(self.runtime.worker_cpus, passes, strict=False)
@@ -340,6 +352,6 @@ class L2fwd:
                 "memory_name": memory["name"],
                 "dpdk": eal.version(),
                 "warnings": self.warnings + [w for p in self.ports for w in p.warnings],
-                "problems": list(self.runtime.problems),
+                "problems": [*self.runtime.problems, *(self.rules.problems if self.rules else ())],
             }
         )

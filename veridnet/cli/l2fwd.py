@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from types import FrameType
 from typing import Any
 
 from veridnet.apps import l2fwd as app
+from veridnet.apps.rules_file import RulesFile
 from veridnet.cli import common
 from veridnet.cli.l2fwd_view import LiveTable, print_summary
 from veridnet.config import PortSpec, RuntimeConfig
@@ -33,6 +36,7 @@ examples:
   veridnet l2fwd -p null:size=64 -p null:size=64 --duration 5 --lcores 1
   veridnet l2fwd -p memif:role=server,socket=/run/vn.sock -p tap:iface=vtap0
   veridnet l2fwd -p 0000:03:00.0 -p 0000:03:00.1 --queues 2 --lcores 2,3
+  veridnet l2fwd --rules rules.toml -p tap:iface=vtap0 -p tap:iface=vtap1
   veridnet l2fwd --config dpdk-config/pcap.toml --json | jq .drops
 """
 
@@ -60,6 +64,10 @@ def add_parser(sub: Any) -> None:
     f.add_argument(
         "--tx-full", choices=("retry", "drop"),
         help="packets that a port does not take: retry (for at most its retry_us, 10,000), or drop",
+    )  # fmt: skip
+    f.add_argument(
+        "--rules", metavar="FILE",
+        help="flow rules that are asked first; reloaded on SIGHUP and when the file changes",
     )  # fmt: skip
     f.add_argument(
         "--age", type=common.number(float, "--age 300"), metavar="S",
@@ -166,6 +174,15 @@ def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
     return PortSpec(spec.kind, {**defaults, **spec.options})
 
 
+def reload_on_sighup(rules: RulesFile) -> None:
+    """SIGHUP, which else ends a run, reloads the rules."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        rules.wanted = True
+
+    signal.signal(signal.SIGHUP, handler)
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     common.setup_logging(args.verbose)
@@ -192,6 +209,8 @@ def run(args: argparse.Namespace) -> int:
         if args.lcores is not None or "lcores" in profile.runtime:
             how = replace(how, workers=len(rt.worker_cpus))
         forwarder = app.L2fwd(rt, ports, how)
+        if forwarder.rules is not None:
+            reload_on_sighup(forwarder.rules)
         for warning in forwarder.warnings:
             print(f"veridnet: {warning}", file=sys.stderr)
         if not args.json or args.verbose:
@@ -209,7 +228,7 @@ def run(args: argparse.Namespace) -> int:
             )
     # Closing tells more: whether the captures were written whole.
     data = result.to_dict()
-    data["problems"] = list(rt.problems)
+    data["problems"] = [*rt.problems, *(forwarder.rules.problems if forwarder.rules else ())]
     data["mbufs_in_use"] = rt.mbufs_in_use()
     data["mbufs_residue"] = rt.residue
     print_summary(data)

@@ -144,6 +144,8 @@ def print_summary(data: dict[str, Any]) -> None:
             f"{b['aged']:,} aged, {b['table_full']:,} not learned), {data['copies']:,} copies",
             highlight=False,
         )
+    if data.get("rules"):
+        print_rules(out, data["rules"])
     rate = data["rate"]
     out.print(
         f"{data['duration_s']:.3f} s, ended by: {data['ended_by']}; sent "
@@ -166,6 +168,33 @@ def print_summary(data: dict[str, Any]) -> None:
             out.print(f"output of port {p['name']}: {path}", highlight=False, soft_wrap=True)
     for problem in data["problems"]:
         out.print(f"problem: {problem}", style="bold red", highlight=False, soft_wrap=True)
+
+
+#: So many rules the summary shows; --json has them all.
+RULES_SHOWN = 20
+
+
+def print_rules(out: Console, report: dict[str, Any]) -> None:
+    """The rules that hit most, and what none matched."""
+    rows = sorted(report["rules"], key=lambda row: -row["packets"])
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("rule", justify="right", no_wrap=True)
+    table.add_column("name", overflow="ellipsis")
+    table.add_column("packets", justify="right", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    for row in rows[:RULES_SHOWN]:
+        table.add_row(
+            str(row["id"]), row["name"], f"{row['packets']:,}", f"{row['bytes']:,}"
+        )  # fmt: skip
+    missed = report["missed"]
+    table.add_row("", "(no rule)", f"{missed['packets']:,}", f"{missed['bytes']:,}")
+    out.print()
+    out.print(table)
+    if len(rows) > RULES_SHOWN:
+        out.print(f"... and {len(rows) - RULES_SHOWN:,} rules more: --json", highlight=False)
+    if report["reloads"]:
+        out.print(f"rules reloaded {report['reloads']:,} times", highlight=False)
+    out.print()
 
 
 def pmd_losses(port: dict[str, Any]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 What their texts mean is `veridnet.rules.actions`'s.
 """
 
+cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -110,6 +111,7 @@ def limit_takes(bint packets, uint64_t rate, uint64_t burst, uint64_t start, tim
     return result
 
 
+@cython.no_gc_clear     # __dealloc__ needs what it refers to, in a reference cycle too
 cdef class ActionProgram:
     """The actions of a rule, compiled: immutable, but for buckets and counters of its own.
 
@@ -156,7 +158,7 @@ cdef class ActionProgram:
             self.ptr.code = vn.VN_CODE_PORT + self.ptr.acts[0].ports[0]
 
     def __dealloc__(self):
-        for address in self.memory or ():
+        for address in self.memory:
             free(<void *><size_t>address)
         free(self.ptr)
 

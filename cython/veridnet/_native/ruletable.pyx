@@ -3,6 +3,7 @@
 Rules are a list in order of winning; a rule's id is its index.
 """
 
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -18,6 +19,7 @@ cdef extern from "stdlib.h" nogil:
 cdef int ROOM = 65536
 
 
+@cython.no_gc_clear     # __dealloc__ needs what it refers to, in a reference cycle too
 cdef class RuleTable:
     """Rules: `load` gives it (Program or None, ActionProgram or None) in order of winning."""
 

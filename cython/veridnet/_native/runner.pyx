@@ -1,5 +1,6 @@
 """Rules applied to bursts: the native half of ``table.apply`` (vn_act.h)."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -27,6 +28,7 @@ cdef extern from * nogil:
     uint64_t VN_MARKED
 
 
+@cython.no_gc_clear     # __dealloc__ needs what it refers to, in a reference cycle too
 cdef class ActionRunner:
     """Classifies bursts and does what the rules say: the native half of ``table.apply``.
 

@@ -1,5 +1,6 @@
 """The forwarder's lcore loops: built from Python, run without the GIL."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -24,6 +25,7 @@ MAX_BURST = vn.VN_MAX_BURST
 cdef int _serial = 0
 
 
+@cython.no_gc_clear     # __dealloc__ needs what it refers to, in a reference cycle too
 cdef class Forwarder:
     """Forwards between ports on worker lcores until stopped, or until its traces have ended.
 

@@ -1,0 +1,330 @@
+"""The forwarder with rules: what they end, what goes its own way, in which order, and reloads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acting import table_of
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
+
+import veridnet as vn
+from veridnet._native.ruletable import RuleTable
+from veridnet.apps import rules_file
+from veridnet.apps.l2fwd import L2fwd, L2fwdOptions
+from veridnet.headers.match import compile as compile_match
+from veridnet.rules import actions
+
+A, B = "02:00:00:00:aa:01", "02:00:00:00:aa:02"
+
+
+def frame(k: int, port: int, proto: Any = UDP, src: str = A, dst: str = B) -> bytes:
+    """Frame number k."""
+    return bytes(Ether(src=src, dst=dst) / IP(src="10.0.0.1", dst="10.0.0.2", id=k)
+                 / proto(dport=port))  # fmt: skip
+
+
+def ids(frames: list[bytes]) -> list[int]:
+    return [Ether(f)[IP].id for f in frames]
+
+
+class Table:
+    """A FlowTable as RulesFile uses it: lines of "match -> action, action"; "default" matches
+    what no rule does."""
+
+    def __init__(self, ports: list[str]) -> None:
+        self.ports = ports
+        self.native = RuleTable()
+        self.names: list[str] = []
+        self.strict = False
+
+    @classmethod
+    def load(cls, path: str, ports: list[str]) -> Table:
+        table = cls(ports)
+        table.reload(path)
+        return table
+
+    def require_native(self) -> None:
+        self.strict = True
+
+    def reload(self, path: str) -> None:
+        rules, none = [], None
+        for line in Path(path).read_text().split("\n"):
+            if not line:
+                continue
+            match, _, texts = line.partition("->")
+            made = actions.compile([t.strip() for t in texts.split(";") if t.strip()], self.ports)
+            if match.strip() == "default":
+                none = made
+            else:
+                rules.append((compile_match(match), made))
+        actions.check_native([m for _, m in rules])
+        self.native.load(rules, none)
+        self.names = [m.text.strip() for m, _ in rules]
+
+    def stats(self) -> list[dict[str, Any]]:
+        return [
+            {"id": k, "name": name, "packets": self.native.counts(k)[0],
+             "bytes": self.native.counts(k)[1]} for k, name in enumerate(self.names)
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def run_capture(tmp_path: Path, write_pcap: Any, frames_of: Any) -> Callable[..., Any]:
+    """``run_capture(frames, rules, default=None, **options)``: three pcap ports, of which the first
+    receives; the frames that each sent, the table, the result."""
+
+    def run(frames: list[bytes], rules: Any, default: Any = None, **options: Any) -> Any:
+        write_pcap(tmp_path / "in.pcap", frames)
+        outs = [tmp_path / f"out{k}.pcap" for k in range(3)]
+        table = table_of(rules, default)
+        with vn.Runtime() as rt:
+            ports = [rt.add_port("pcap", rx=str(tmp_path / "in.pcap"), tx=str(outs[0]))]
+            ports += [rt.add_port("pcap", tx=str(out)) for out in outs[1:]]
+            if options.pop("bridge", False):
+                f = rt.forwarder(ports, rules=table, **options)
+            else:
+                options.setdefault("macs", [None] * 3)
+                f = rt.forwarder(ports, rules=table, destinations=[1, 0, 2], **options)
+            f.start()
+            deadline = time.monotonic() + 20
+            while not f.finished and time.monotonic() < deadline:
+                time.sleep(0.005)
+            f.stop()
+            totals = rt.balance()
+            assert totals.balanced, totals
+            assert totals.rx == len(frames)
+            assert ports[0].counters()["rx_bytes"] == sum(map(len, frames))
+            missed = f.missed()
+        assert rt.mbufs_in_use() == 0
+        assert all(online == 0 for online, _ in table.readers().values())
+        assert table.readers()[0][1] > 0
+        return [frames_of(out) if out.exists() else [] for out in outs], table, totals, missed
+
+    return run
+
+
+FRAMES = [frame(k, (80, 53, 443, 22, 9)[k % 5], (UDP, TCP)[k % 2]) for k in range(1000)]
+
+
+def test_rules_first_then_the_pairs_way(run_capture: Any) -> None:
+    rules = [("l4_dst == 22", ["drop"]), ("l4_dst == 53", ["forward 2"]),
+             ("l4_dst == 443", ["dec_ttl", "forward 1"]), ("l4_dst == 9", ["count"])]  # fmt: skip
+    outs, table, totals, missed = run_capture(FRAMES, rules)
+    assert outs[0] == []
+    # Port 1 gets what a rule sends there and what goes its own way, in the order of arrival.
+    assert ids(outs[1]) == [k for k in range(1000) if k % 5 in (0, 2, 4)]
+    assert outs[2] == FRAMES[1::5]
+    assert totals.drops == {"rule": 200}
+    assert [table.counts(k)[0] for k in range(4)] == [200] * 4
+    assert missed == (200, sum(map(len, FRAMES[::5])))
+
+
+def test_mac_updating_is_of_the_own_way_alone(run_capture: Any) -> None:
+    macs = [bytes(range(12)), None, None]
+    rules = [("l4_dst == 443", ["forward 1"]), ("l4_dst == 53", ["set ip_ttl=9"])]
+    outs, *_ = run_capture(FRAMES, rules, macs=macs, burst=7)
+    assert ids(outs[1]) == list(range(1000))
+    for k, raw in enumerate(outs[1]):
+        assert (raw[:12] == FRAMES[k][:12]) == (k % 5 == 2)
+        assert raw[:12] in (FRAMES[k][:12], macs[0])
+        assert (Ether(raw)[IP].ttl == 9) == (k % 5 == 1)
+
+
+@pytest.mark.parametrize(("default", "where"), [(["drop"], None), (["forward 2"], 2), ([], 1)])
+def test_the_default(run_capture: Any, default: list[str], where: int | None) -> None:
+    outs, _, totals, missed = run_capture(FRAMES, [("ip_proto == tcp", ["forward 0"])], default)
+    assert ids(outs[0]) == list(range(1, 1000, 2))
+    assert missed[0] == 500
+    assert totals.drops == ({"rule": 500} if where is None else {})
+    if where:
+        assert outs[where] == FRAMES[::2]
+
+
+def test_a_bridge_with_rules(run_capture: Any) -> None:
+    """What rules do not end is bridged (here: flooded), in the order of arrival at each port."""
+    rules = [("l4_dst == 22", ["drop blocked"]), ("l4_dst == 53", ["forward 2"]),
+             ("l4_dst == 443", ["mirror 0"])]  # fmt: skip
+    outs, _, totals, _ = run_capture(FRAMES, rules, bridge=True)
+    assert totals.drops == {"blocked": 200}
+    assert outs[0] == FRAMES[2::5]
+    assert ids(outs[1]) == [k for k in range(1000) if k % 5 in (0, 2, 4)]
+    assert ids(outs[2]) == [k for k in range(1000) if k % 5 != 3]
+    assert totals.copies == 600 + 200
+
+
+def test_the_input_port_and_derived_columns(run_capture: Any) -> None:
+    wrong = bytearray(FRAMES[0])
+    wrong[24] ^= 0xFF
+    frames = [*FRAMES[:10], bytes(wrong)]
+    rules = [("in_port == 0 and ip_csum == 2", ["drop bad_checksum"]),
+             ("in_port == 0", ["forward 2"])]  # fmt: skip
+    outs, _, totals, _ = run_capture(frames, rules)
+    assert outs[2] == frames[:10]
+    assert totals.drops == {"bad_checksum": 1}
+
+
+def test_python_actions_are_dropped_in_a_loop(run_capture: Any) -> None:
+    """The table refuses them; should one come through all the same, its packets are counted."""
+    _, _, totals, _ = run_capture(FRAMES[:50], [("", ["python:json.dumps"])])
+    assert totals.drops == {"no_python": 50}
+
+
+def test_copies_are_counted(run_capture: Any) -> None:
+    outs, _, totals, _ = run_capture(FRAMES, [("", ["mirror 0", "dec_ttl", "forward 0,1,2"])])
+    assert totals.copies == 3000
+    assert ids(outs[1]) == ids(outs[2]) == list(range(1000))
+    assert ids(outs[0]) == sorted(2 * list(range(1000)))
+
+
+def test_two_workers_share_a_table(tmp_path: Path, write_pcap: Any, run_python: Any) -> None:
+    write_pcap(tmp_path / "a.pcap", FRAMES)
+    code = f"""
+        import sys, time; sys.path[:0] = [{str(Path(__file__).parent.parent)!r}]
+        import veridnet as vn
+        from acting import table_of
+        table = table_of([("l4_dst == 53", ["sample 1/10 drop sampled", "forward 2"]),
+                          ("l4_dst == 22", ["drop"])])
+        with vn.Runtime(lcores="0,1" if len(__import__("os").sched_getaffinity(0)) > 1 else "0,0",
+                        ) as rt:
+            ports = [rt.add_port("pcap", rx="a.pcap", tx="x.pcap"),
+                     rt.add_port("pcap", rx="a.pcap", tx="y.pcap"), rt.add_port("null")]
+            f = rt.forwarder(ports[:2] + [rt.add_port("pcap", tx="z.pcap")], 2, rules=table,
+                             destinations=[1, 0, 2], macs=[None] * 3)
+            f.start()
+            while not f.finished:
+                time.sleep(0.01)
+            f.stop()
+            t = rt.balance()
+            assert t.balanced and t.rx == 2000, t
+            assert t.drops == {{"rule": 400, "sampled": 40}}, t
+            assert table.counts(0)[0] == 400
+            assert len(table.readers()) == 2
+    """
+    run_python(code)
+
+
+# -- the file -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rules_path(tmp_path: Path, monkeypatch: Any) -> Path:
+    monkeypatch.setattr(rules_file, "load_table", Table.load)
+    path = tmp_path / "rules.txt"
+    path.write_text("l4_dst == 53 -> drop\nl4_dst == 80 -> count\n")
+    return path
+
+
+def test_l2fwd_with_a_rule_file(runtime: Any, tmp_path: Path, write_pcap: Any,
+                                rules_path: Path) -> None:
+    write_pcap(tmp_path / "in.pcap", FRAMES)
+    ports = [runtime.add_port("pcap", rx=str(tmp_path / "in.pcap")),
+             runtime.add_port("pcap", tx=str(tmp_path / "out.pcap"))]  # fmt: skip
+    app = L2fwd(runtime, ports, L2fwdOptions(rules=str(rules_path)))
+    assert app.rules is not None
+    assert app.rules.table.strict
+    result = app.run().to_dict()
+    rows = result["rules"]["rules"]
+    assert [(r["id"], r["name"], r["packets"]) for r in rows] == [
+        (0, "l4_dst == 53", 200), (1, "l4_dst == 80", 200)]  # fmt: skip
+    assert result["rules"]["missed"]["packets"] == 600
+    assert result["tx_packets"] == 800
+    assert result["balanced"]
+
+
+def test_a_changed_file_is_reloaded_without_a_loss(runtime: Any, rules_path: Path) -> None:
+    """Packets circle between two rings meanwhile: none may be lost."""
+    ports = [runtime.add_port("ring") for _ in range(2)]
+    rules_path.write_text("l4_dst == 53 -> forward 1\n")
+    app = L2fwd(runtime, ports, L2fwdOptions(rules=str(rules_path), mac_updating=False))
+    stop = threading.Event()
+    for port in ports:
+        port.tx(vn.Burst.from_bytes(FRAMES[:256]))
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(app.run(stop=stop)))
+    thread.start()
+    try:
+        assert app.rules is not None
+        for k in range(5):
+            text = ("l4_dst == 53 -> forward 0\n", "ip_proto == tcp -> dec_ttl; count\n")[k % 2]
+            rules_path.write_text(text + "\n" * k)
+            app.rules.wanted = k % 2 == 1  # as SIGHUP does; otherwise the file's change is seen
+            deadline = time.monotonic() + 10
+            while app.rules.reloads <= k and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert app.rules.reloads == k + 1, (app.rules.problems, results)
+        rules_path.write_text("l4_dst === 53 -> forward 0\n")
+        app.rules.wanted = True
+        deadline = time.monotonic() + 10
+        while not app.rules.problems and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "the rules before stay" in app.rules.problems[0]
+    finally:
+        stop.set()
+        thread.join()
+    totals = runtime.balance()
+    assert totals.balanced
+    for port in ports:
+        burst = vn.Burst(1023)
+        port.rx(burst)
+        burst.clear()
+    drops = runtime.balance().drops
+    assert drops.pop("ttl", 0) + drops["freed"] == 512
+    assert results[0].to_dict()["rules"]["reloads"] == 5
+
+
+def test_a_rule_file_that_is_wrong(runtime: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(rules_file, "load_table", Table.load)
+    with pytest.raises(vn.ConfigError, match=r"rules .*nothing\.txt: No such file"):
+        rules_file.RulesFile(str(tmp_path / "nothing.txt"), ["0"])
+    path = tmp_path / "python.txt"
+    path.write_text("l4_dst == 1 -> python:json.dumps\n")
+    with pytest.raises(vn.ConfigError, match="calls no Python"):
+        rules_file.RulesFile(str(path), ["0"])
+
+
+def test_a_file_that_is_away_for_a_moment(rules_path: Path) -> None:
+    rules = rules_file.RulesFile(str(rules_path), ["0"])
+    text = rules_path.read_text()
+    rules_path.unlink()
+    assert not rules.look(10.0)
+    rules_path.write_text(text)
+    os.utime(rules_path, ns=(1, 1))
+    assert not rules.look(10.5)
+    assert rules.look(11.1)
+    assert not rules.look(13.0)
+    assert rules.problems == []
+
+
+def test_the_command_reloads_on_sighup_and_shows_rules(
+    tmp_path: Path, write_pcap: Any, run_python: Any
+) -> None:
+    write_pcap(tmp_path / "in.pcap", FRAMES)
+    (tmp_path / "rules.txt").write_text("l4_dst == 53 -> drop\n")
+    code = f"""
+        import json, os, signal, sys, threading, time
+        sys.path[:0] = [{str(Path(__file__).parent.parent)!r}, {str(Path(__file__).parent)!r}]
+        import test_rules_forward
+        from veridnet.apps import rules_file
+        from veridnet.cli import main
+        rules_file.load_table = test_rules_forward.Table.load
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP)).start()
+        sys.exit(main(["l2fwd", "-p", "pcap:rx=in.pcap", "-p", "pcap:tx=out.pcap", "--rules", "rules.txt",
+                       "--until-idle", "2", "--json"]))
+    """
+    done = run_python(code)
+    import json
+
+    data = json.loads(done.stdout)
+    assert data["rules"]["reloads"] == 1
+    assert data["rules"]["rules"] == [
+        {"id": 0, "name": "l4_dst == 53", "packets": 200,
+         "bytes": sum(map(len, FRAMES[1::5]))}]  # fmt: skip
+    assert "(no rule)" in done.stderr
+    assert "rules reloaded 1 times" in done.stderr
