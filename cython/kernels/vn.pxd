@@ -139,33 +139,83 @@ cdef extern from "vn_rules.h" nogil:
     enum:
         VN_READERS
         VN_LCORE_READERS
+        VN_PLACE_BITS
+        VN_COUNT_CHUNK
+        VN_COUNT_CHUNKS
+    struct vn_test:
+        uint64_t mask
+        uint64_t lo
+        uint64_t span
+        uint16_t field
+        uint16_t size
+    struct vn_box:
+        const vn_test *tests
+        uint32_t n
+    struct vn_bpf:
+        pass
+    struct vn_node:
+        pass
     struct vn_rule:
         uint64_t order
         int32_t id
         uint32_t flags
         void *actions
-        const vn_match_step *steps
+        void *owner
+        const vn_box *boxes
+        uint32_t n_boxes
         uint32_t n_steps
+        const vn_match_step *steps
+        const vn_bpf *bpf
+        uint64_t need[2]
+        vn_node **nodes
+        vn_rule *next
     struct vn_rule_counts:
         uint64_t packets
         uint64_t bytes
-    struct vn_reader:
-        uint64_t online
-        uint64_t quiescent
     struct vn_rules:
-        vn_rule *rules
-        uint32_t n_rules
-        uint64_t need[2]
+        uint64_t n_garbage
         void *none
-        vn_reader readers[]
+    struct vn_merge:
+        pass
+    struct vn_rules_info_t "vn_rules_info":
+        uint64_t version
+        uint64_t rules
+        uint64_t boxes
+        uint64_t base_rules
+        uint64_t base_boxes
+        uint64_t base_dead
+        uint64_t base_tuples
+        uint64_t delta_boxes
+        uint64_t delta_tuples
+        uint64_t specials
+        uint64_t garbage
+        uint64_t merges
+        uint64_t lookups
+        uint64_t fallbacks
+        uint32_t groups
+        char engines[128]
+    vn_rules *vn_rules_create()
+    void vn_rules_free(vn_rules *t)
+    const void *vn_rules_none(vn_rules *t, unsigned int r)
+    void vn_rules_quiescent(vn_rules *t, unsigned int r)
+    void vn_rules_classify(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts,
+                           uint32_t n, const vn_rule **hit)
     int vn_rules_register(vn_rules *t, unsigned int r)
     void vn_rules_online(vn_rules *t, unsigned int r)
     void vn_rules_offline(vn_rules *t, unsigned int r)
-    void vn_rules_quiescent(vn_rules *t, unsigned int r)
-    const void *vn_rules_none(vn_rules *t, unsigned int r)
-    void vn_rules_classify(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts,
-                           uint32_t n, const vn_rule **hit)
+    void vn_rules_ids(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts, uint32_t n,
+                      int32_t *ids)
+    int vn_rules_room(vn_rules *t, uint32_t ids)
+    int vn_rules_commit(vn_rules *t, vn_rule **add, uint32_t n_add, vn_rule **remove,
+                        uint32_t n_remove)
+    vn_rule *vn_rules_collect(vn_rules *t)
+    int vn_rules_wait(vn_rules *t, uint64_t us)
     vn_rule_counts vn_rules_counts(const vn_rules *t, int32_t id)
+    vn_merge *vn_merge_begin(vn_rules *t)
+    int vn_merge_build(vn_merge *m, int engine, int socket, uint64_t max_bytes, char *error,
+                       size_t error_size)
+    int vn_merge_end(vn_rules *t, vn_merge *m, bint publish)
+    void vn_rules_read_info "vn_rules_info"(const vn_rules *t, vn_rules_info_t *info)
 
 cdef extern from "vn_meter.h" nogil:
     struct vn_meter:

@@ -1,77 +1,726 @@
-/* SPDX-License-Identifier: BSD-3-Clause
- * The stand-in of vn_rules.h.
- */
+/* SPDX-License-Identifier: BSD-3-Clause */
 #include "vn_rules.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
+
+#include "vn_base.h"
+#include "vn_bpf.h"
+
+#define ACQUIRE(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define RELEASE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+
+/* Rules that are programs: the largest order first. Replaced as a whole. */
+struct vn_specials {
+	uint32_t n;
+	struct vn_rule *at[];
+};
+
+/* What is freed when the readers of today have gone on. */
+struct vn_garbage {
+	struct vn_garbage *next;
+	uint64_t token;
+	void *p;
+	void (*release)(void *); /* NULL: a rule ... */
+	bool unlinked;		 /* ... that no new reader can come upon */
+};
+
+/* -- garbage ------------------------------------------------------------------------------------ */
+
+/* Where there is no memory to remember something, it is waited for. */
+static struct vn_garbage *
+put_by(struct vn_rules *t, void *p, void (*release)(void *), bool unlinked)
+{
+	struct vn_garbage *g = malloc(sizeof(*g));
+
+	if (g == NULL) {
+		rte_rcu_qsbr_synchronize(t->qsbr, RTE_QSBR_THRID_INVALID);
+		return NULL;
+	}
+	*g = (struct vn_garbage){.p = p, .release = release, .unlinked = unlinked,
+				 .token = rte_rcu_qsbr_start(t->qsbr)};
+	*t->garbage_end = g;
+	t->garbage_end = &g->next;
+	t->n_garbage++;
+	return g;
+}
+
+static void
+later(void *of, void *p, void (*release)(void *))
+{
+	if (put_by(of, p, release, false) == NULL)
+		release(p);
+}
+
+static void
+unref(struct vn_rules *t, struct vn_rule *r)
+{
+	if (--r->refs)
+		return;
+	r->next = t->done;
+	t->done = r;
+}
+
+static struct vn_specials *
+specials_create(const struct vn_specials *old, struct vn_rule **add, uint32_t n_add)
+{
+	struct vn_specials *s =
+		malloc(sizeof(*s) + ((old ? old->n : 0) + n_add) * sizeof(s->at[0]));
+
+	if (s == NULL)
+		return NULL;
+	s->n = 0;
+	for (uint32_t i = 0; old && i < old->n; i++)
+		if (!old->at[i]->unlinked)
+			s->at[s->n++] = old->at[i];
+	for (uint32_t i = 0; i < n_add; i++) {
+		uint32_t k;
+
+		if (add[i]->steps == NULL && add[i]->bpf == NULL)
+			continue;
+		for (k = s->n++; k && s->at[k - 1]->order < add[i]->order; k--)
+			s->at[k] = s->at[k - 1];
+		s->at[k] = add[i];
+	}
+	return s;
+}
+
+/* Where readers come upon it. */
+static void
+unlink_rule(struct vn_rules *t, struct vn_rule *r)
+{
+	/* Its nodes may have gone with an older delta. */
+	if (r->home == t->state->delta)
+		for (uint32_t k = 0; k < r->n_boxes; k++)
+			vn_tuples_remove(r->home, r->nodes[k]);
+	r->home = NULL;
+	if (r->steps || r->bpf) {
+		struct vn_specials *s;
+
+		r->unlinked = true;
+		s = specials_create(t->state->specials, NULL, 0);
+		if (s == NULL)
+			return; /* the next change takes it out */
+		later(t, t->state->specials, free);
+		RELEASE(&t->state->specials, s);
+	}
+}
+
+/* A rule that is in no version any more is first made unreachable, and then, when nobody can stand
+ * on it, given back. */
+static void
+retire(struct vn_rules *t, struct vn_rule *r)
+{
+	if (put_by(t, r, NULL, false))
+		return;
+	unlink_rule(t, r);
+	rte_rcu_qsbr_synchronize(t->qsbr, RTE_QSBR_THRID_INVALID);
+	unref(t, r);
+}
+
+struct vn_rule *
+vn_rules_collect(struct vn_rules *t)
+{
+	struct vn_garbage *g;
+	struct vn_rule *done;
+
+	while ((g = t->garbage) && rte_rcu_qsbr_check(t->qsbr, g->token, false)) {
+		t->garbage = g->next;
+		if (t->garbage == NULL)
+			t->garbage_end = &t->garbage;
+		t->n_garbage--;
+		if (g->release) {
+			g->release(g->p);
+		} else if (g->unlinked) {
+			unref(t, g->p);
+		} else {
+			unlink_rule(t, g->p);
+			if (put_by(t, g->p, NULL, true) == NULL)
+				unref(t, g->p);
+		}
+		free(g);
+	}
+	done = t->done;
+	t->done = NULL;
+	return done;
+}
 
 int
-vn_rules_register(struct vn_rules *t, unsigned int r)
+vn_rules_wait(struct vn_rules *t, uint64_t us)
 {
-	struct vn_reader *reader = &t->readers[r];
+	uint64_t token = rte_rcu_qsbr_start(t->qsbr), waited = 0;
 
-	if (reader->counts[0] == NULL)
-		reader->counts[0] = calloc(VN_COUNT_CHUNK, sizeof(struct vn_rule_counts));
-	return reader->counts[0] ? 0 : -ENOMEM;
+	while (!rte_rcu_qsbr_check(t->qsbr, token, false)) {
+		struct timespec pause = {.tv_nsec = 10000};
+
+		if (waited >= us)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+		waited += 60;
+	}
+	return 0;
 }
 
-void
-vn_rules_online(struct vn_rules *t, unsigned int r)
+/* -- readers ------------------------------------------------------------------------------------ */
+
+static void
+specials_search(const struct vn_specials *s, const struct vn_columns *c,
+		struct rte_mbuf *const *pkts, uint32_t from, uint32_t n, uint64_t version,
+		uint64_t *best, const struct vn_rule **hit)
 {
-	t->readers[r].online++;
+	struct vn_columns moved;
+	uint8_t in[VN_RULE_ROWS];
+	uint64_t least = UINT64_MAX;
+
+	for (uint32_t i = 0; i < n; i++)
+		least = RTE_MIN(least, best[i]);
+	if (from)
+		moved = vn_columns_from(c, from);
+	for (uint32_t k = 0; k < s->n && s->at[k]->order > least; k++) {
+		const struct vn_rule *r = s->at[k];
+
+		if (!vn_rule_visible(r, version) || (r->steps == NULL && pkts == NULL))
+			continue;
+		if (r->steps)
+			vn_match(from ? &moved : c, r->steps, r->n_steps, in, n);
+		else
+			vn_bpf_run(r->bpf, pkts + from, n, in);
+		least = UINT64_MAX;
+		for (uint32_t i = 0; i < n; i++) {
+			if (in[i] && r->order > best[i]) {
+				best[i] = r->order;
+				hit[i] = r;
+			}
+			least = RTE_MIN(least, best[i]);
+		}
+	}
 }
 
-void
-vn_rules_offline(struct vn_rules *t, unsigned int r)
+/* Everything but the base's plain answer: what it hides, and what came since. */
+static void
+search_more(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbuf *const *pkts,
+	    uint32_t from, uint32_t n, const uint32_t *index, const struct vn_rule **hit)
 {
-	t->readers[r].online--;
+	const struct vn_state *s = reader->state;
+	const struct vn_base *b = s->base;
+	uint64_t best[VN_RULE_ROWS];
+	uint16_t hidden[VN_RULE_ROWS];
+	uint32_t n_hidden = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		hit[i] = b->rules[index[i]];
+		best[i] = b->orders[index[i]];
+	}
+	if (b->by_tuples) {
+		vn_tuples_search(b->tuples, c, from, n, reader->version, best, hit);
+	} else if (__atomic_load_n(&b->n_dead, __ATOMIC_RELAXED)) {
+		for (uint32_t i = 0; i < n; i++) {
+			if (hit[i] && !vn_rule_visible(hit[i], reader->version)) {
+				hidden[n_hidden++] = i;
+				hit[i] = NULL;
+				best[i] = 0;
+			}
+		}
+	}
+	if (__atomic_load_n(&s->delta->n_nodes, __ATOMIC_RELAXED))
+		vn_tuples_search(s->delta, c, from, n, reader->version, best, hit);
+	for (uint32_t i = 0; i < n_hidden; i++) {
+		uint32_t row = hidden[i];
+		const struct vn_rule *r = vn_tuples_row(b->tuples, c, from + row, reader->version,
+							best[row], b->orders[index[row]]);
+
+		if (r) {
+			hit[row] = r;
+			best[row] = r->order;
+		}
+	}
+	reader->fallbacks += n_hidden;
+	if (reader->specials->n)
+		specials_search(reader->specials, c, pkts, from, n, reader->version, best, hit);
+}
+
+static inline bool
+only_base(const struct vn_reader *reader)
+{
+	const struct vn_state *s = reader->state;
+
+	return !s->base->by_tuples && reader->specials->n == 0 &&
+	       __atomic_load_n(&s->delta->n_nodes, __ATOMIC_RELAXED) == 0 &&
+	       __atomic_load_n(&s->base->n_dead, __ATOMIC_RELAXED) == 0;
 }
 
 void
 vn_rules_classify(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 		  struct rte_mbuf *const *pkts, uint32_t n, const struct vn_rule **hit)
 {
-	uint8_t out[VN_MATCH_ROWS];
-	const void *rows[VN_COLUMNS];
+	struct vn_reader *reader = &t->readers[r];
+	const struct vn_base *b = reader->state->base;
+	bool plain = only_base(reader);
+	uint32_t index[VN_RULE_ROWS];
 
-	for (uint32_t from = 0; from < n; from += VN_MATCH_ROWS) {
-		uint32_t k = RTE_MIN(n - from, (uint32_t)VN_MATCH_ROWS);
+	for (uint32_t from = 0; from < n; from += VN_RULE_ROWS) {
+		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS);
 
-		for (uint32_t f = 0; f < VN_COLUMNS; f++) {
-			const uint8_t *column = ((const uint8_t *const *)c)[f];
+		memset(index, 0, some * sizeof(index[0]));
+		vn_base_search(b, reader->keys, c, from, some, index);
+		if (plain)
+			for (uint32_t i = 0; i < some; i++)
+				hit[from + i] = b->rules[index[i]];
+		else
+			search_more(reader, c, pkts, from, some, index, hit + from);
+	}
+	reader->lookups += n;
+}
 
-			rows[f] = column ? column + (size_t)from * vn_field_size[f] : NULL;
+void
+vn_rules_ids(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
+	     struct rte_mbuf *const *pkts, uint32_t n, int32_t *ids)
+{
+	struct vn_reader *reader = &t->readers[r];
+	const struct vn_base *b = reader->state->base;
+	bool plain = only_base(reader);
+	uint32_t index[VN_RULE_ROWS];
+	const struct vn_rule *hit[VN_RULE_ROWS];
+
+	for (uint32_t from = 0; from < n; from += VN_RULE_ROWS) {
+		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS);
+
+		memset(index, 0, some * sizeof(index[0]));
+		vn_base_search(b, reader->keys, c, from, some, index);
+		if (plain) {
+			for (uint32_t i = 0; i < some; i++)
+				ids[from + i] = b->ids[index[i]];
+			continue;
 		}
-		memset(hit + from, 0, k * sizeof(*hit));
-		for (uint32_t i = t->n_rules; i-- > 0;) {
-			const struct vn_rule *rule = &t->rules[i];
+		search_more(reader, c, pkts, from, some, index, hit);
+		for (uint32_t i = 0; i < some; i++)
+			ids[from + i] = hit[i] ? hit[i]->id : -1;
+	}
+	reader->lookups += n;
+}
 
-			if (rule->n_steps)
-				vn_match((const struct vn_columns *)rows, rule->steps,
-					 rule->n_steps, out, k);
-			else
-				memset(out, 1, k);
-			for (uint32_t row = 0; row < k; row++)
-				if (out[row])
-					hit[from + row] = rule;
+int
+vn_rules_register(struct vn_rules *t, unsigned int r)
+{
+	struct vn_reader *reader = &t->readers[r];
+
+	if (t->registered[r])
+		return 0;
+	if (reader->keys == NULL)
+		reader->keys = aligned_alloc(64, RTE_ALIGN_CEIL(sizeof(*reader->keys), (size_t)64));
+	if (reader->keys == NULL)
+		return -ENOMEM;
+	memset(reader->keys, 0, sizeof(*reader->keys));
+	t->registered[r] = true;
+	if (vn_rules_room(t, t->chunks * VN_COUNT_CHUNK) < 0) {
+		t->registered[r] = false;
+		return -ENOMEM;
+	}
+	return rte_rcu_qsbr_thread_register(t->qsbr, r) ? -ENOMEM : 0;
+}
+
+void
+vn_rules_online(struct vn_rules *t, unsigned int r)
+{
+	rte_rcu_qsbr_thread_online(t->qsbr, r);
+}
+
+void
+vn_rules_offline(struct vn_rules *t, unsigned int r)
+{
+	rte_rcu_qsbr_thread_offline(t->qsbr, r);
+}
+
+/* -- the writer ----------------------------------------------------------------------------------- */
+
+int
+vn_rules_room(struct vn_rules *t, uint32_t ids)
+{
+	uint32_t chunks = (ids + VN_COUNT_CHUNK - 1) / VN_COUNT_CHUNK;
+
+	if (chunks > VN_COUNT_CHUNKS)
+		return -ENOMEM;
+	for (unsigned int r = 0; r < VN_READERS; r++) {
+		for (uint32_t k = 0; t->registered[r] && k < chunks; k++) {
+			struct vn_rule_counts *p = t->readers[r].counts[k];
+
+			if (p == NULL)
+				p = calloc(VN_COUNT_CHUNK, sizeof(*p));
+			if (p == NULL)
+				return -ENOMEM;
+			t->readers[r].counts[k] = p;
 		}
 	}
+	t->chunks = RTE_MAX(t->chunks, chunks);
+	return 0;
 }
 
 struct vn_rule_counts
 vn_rules_counts(const struct vn_rules *t, int32_t id)
 {
-	struct vn_rule_counts sum = {0, 0};
+	struct vn_rule_counts sum = {0};
 
 	for (unsigned int r = 0; r < VN_READERS; r++) {
-		const struct vn_rule_counts *chunk = t->readers[r]
-							     .counts[(uint32_t)id / VN_COUNT_CHUNK];
+		const struct vn_rule_counts *p = t->readers[r].counts[(uint32_t)id / VN_COUNT_CHUNK];
 
-		if (chunk) {
-			sum.packets += chunk[(uint32_t)id % VN_COUNT_CHUNK].packets;
-			sum.bytes += chunk[(uint32_t)id % VN_COUNT_CHUNK].bytes;
+		if (p) {
+			sum.packets += p[(uint32_t)id % VN_COUNT_CHUNK].packets;
+			sum.bytes += p[(uint32_t)id % VN_COUNT_CHUNK].bytes;
 		}
 	}
 	return sum;
+}
+
+static int
+reserve(struct vn_rule ***array, uint64_t *room, uint64_t need)
+{
+	struct vn_rule **more;
+	uint64_t n = RTE_MAX(need, 2 * *room);
+
+	if (need <= *room)
+		return 0;
+	more = realloc(*array, n * sizeof(*more));
+	if (more == NULL)
+		return -ENOMEM;
+	*array = more;
+	*room = n;
+	return 0;
+}
+
+static int
+place(struct vn_rules *t, struct vn_rule *r)
+{
+	if (r->n_boxes == 0)
+		return 0;
+	r->nodes = malloc(r->n_boxes * sizeof(*r->nodes));
+	return r->nodes ? vn_tuples_add(t->state->delta, r, r->nodes) : -ENOMEM;
+}
+
+int
+vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct vn_rule **remove,
+		uint32_t n_remove)
+{
+	struct vn_state *s = t->state;
+	struct vn_specials *specials = NULL;
+	uint64_t next = s->version + 1;
+	uint32_t placed;
+	bool special = false;
+
+	if (reserve(&t->live, &t->live_room, t->n_live + n_add) < 0 ||
+	    (t->is_merging &&
+	     reserve(&t->added, &t->added_room, t->n_added + n_add) < 0))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n_add; i++)
+		special |= add[i]->steps || add[i]->bpf;
+	if (special) {
+		specials = specials_create(s->specials, add, n_add);
+		if (specials == NULL)
+			return -ENOMEM;
+	}
+	for (placed = 0; placed < n_add; placed++) {
+		struct vn_rule *r = add[placed];
+
+		r->born = next;
+		r->died = VN_NO_VERSION;
+		r->refs = 1;
+		if (place(t, r) < 0) {
+			/* In no version: those that readers can come upon go as removed ones do. */
+			r->died = next;
+			r->home = NULL;
+			unref(t, r);
+			while (placed-- > 0) {
+				__atomic_store_n(&add[placed]->died, next, __ATOMIC_RELAXED);
+				retire(t, add[placed]);
+			}
+			free(specials);
+			return -ENOMEM;
+		}
+	}
+	for (uint32_t i = 0; i < n_add; i++) {
+		struct vn_rule *r = add[i];
+
+		for (int k = 0; k < 2; k++)
+			__atomic_store_n(&s->need[k], s->need[k] | r->need[k], __ATOMIC_RELAXED);
+		r->live_at = t->n_live;
+		t->live[t->n_live++] = r;
+		t->n_boxes += r->n_boxes;
+		if (t->is_merging) {
+			r->refs++;
+			t->added[t->n_added++] = r;
+		}
+	}
+	if (specials) {
+		struct vn_specials *old = s->specials;
+
+		RELEASE(&s->specials, specials);
+		later(t, old, free);
+	}
+	for (uint32_t i = 0; i < n_remove; i++) {
+		struct vn_rule *r = remove[i];
+
+		__atomic_store_n(&r->died, next, __ATOMIC_RELAXED);
+		if (r->in_base)
+			__atomic_store_n(&s->base->n_dead, s->base->n_dead + 1, __ATOMIC_RELAXED);
+		t->live[r->live_at] = t->live[--t->n_live];
+		t->live[r->live_at]->live_at = r->live_at;
+		t->n_boxes -= r->n_boxes;
+	}
+	RELEASE(&s->version, next);
+	for (uint32_t i = 0; i < n_remove; i++)
+		retire(t, remove[i]);
+	return 0;
+}
+
+/* -- merging -------------------------------------------------------------------------------------- */
+
+struct vn_merge {
+	struct vn_rule **rules; /* the first place is free */
+	uint32_t n;
+	struct vn_base *base;
+};
+
+static int
+larger_first(const void *a, const void *b)
+{
+	const struct vn_rule *x = *(struct vn_rule *const *)a, *y = *(struct vn_rule *const *)b;
+
+	return (x->order < y->order) - (x->order > y->order);
+}
+
+struct vn_merge *
+vn_merge_begin(struct vn_rules *t)
+{
+	struct vn_merge *m = t->is_merging ? NULL : calloc(1, sizeof(*m));
+
+	if (m == NULL)
+		return NULL;
+	m->rules = calloc(t->n_live + 1, sizeof(m->rules[0]));
+	if (m->rules == NULL) {
+		free(m);
+		return NULL;
+	}
+	for (uint64_t i = 0; i < t->n_live; i++) {
+		if (t->live[i]->n_boxes) {
+			m->rules[++m->n] = t->live[i];
+			t->live[i]->refs++;
+		}
+	}
+	t->is_merging = true;
+	t->n_added = 0;
+	return m;
+}
+
+int
+vn_merge_build(struct vn_merge *m, int engine, int socket, uint64_t max_bytes, char *error,
+	       size_t error_size)
+{
+	qsort(m->rules + 1, m->n, sizeof(m->rules[0]), larger_first);
+	m->base = vn_base_create(m->rules, m->n, engine, socket, max_bytes, error, error_size);
+	return m->base ? 0 : -ENOMEM;
+}
+
+static void
+state_release(void *p)
+{
+	struct vn_state *s = p;
+
+	for (uint32_t i = 1; i <= s->base->n_rules; i++)
+		unref(s->table, s->base->rules[i]);
+	vn_base_free(s->base);
+	vn_tuples_free(s->delta);
+	free(s);
+}
+
+/* A delta of what was added meanwhile. */
+static struct vn_tuples *
+new_delta(struct vn_rules *t)
+{
+	struct vn_tuples *delta = vn_tuples_create(later, t);
+	uint64_t i;
+
+	for (i = 0; delta && i < t->n_added; i++) {
+		struct vn_rule *r = t->added[i];
+		struct vn_node **old = r->nodes;
+		struct vn_tuples *home = r->home;
+
+		if (r->died != VN_NO_VERSION || r->n_boxes == 0)
+			continue;
+		r->nodes = malloc(r->n_boxes * sizeof(*r->nodes));
+		if (r->nodes && vn_tuples_add(delta, r, r->nodes) == 0) {
+			r->other_nodes = old;
+			continue;
+		}
+		free(r->nodes);
+		r->nodes = old;
+		r->home = home;
+		break;
+	}
+	if (delta && i == t->n_added) {
+		for (i = 0; i < t->n_added; i++) {
+			free(t->added[i]->other_nodes);
+			t->added[i]->other_nodes = NULL;
+		}
+		return delta;
+	}
+	while (delta && i-- > 0) { /* back to where they were */
+		struct vn_rule *r = t->added[i];
+
+		if (r->other_nodes) {
+			free(r->nodes);
+			r->nodes = r->other_nodes;
+			r->other_nodes = NULL;
+			r->home = t->state->delta;
+		}
+	}
+	vn_tuples_free(delta);
+	return NULL;
+}
+
+int
+vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish)
+{
+	struct vn_state *s = NULL, *old = t->state;
+	struct vn_tuples *delta = NULL;
+	int rc = 0;
+
+	if (publish && m->base) {
+		s = calloc(1, sizeof(*s));
+		delta = s ? new_delta(t) : NULL;
+		rc = delta ? 0 : -ENOMEM;
+	}
+	if (delta) {
+		s->table = t;
+		s->base = m->base;
+		s->delta = delta;
+		s->specials = old->specials;
+		s->version = old->version;
+		for (uint32_t i = 1; i <= m->n; i++) {
+			struct vn_rule *r = m->rules[i];
+
+			r->in_base = true;
+			r->home = NULL;
+			s->base->n_dead += r->died != VN_NO_VERSION;
+		}
+		for (uint64_t i = 0; i < t->n_live; i++)
+			for (int k = 0; k < 2; k++)
+				s->need[k] |= t->live[i]->need[k];
+		for (uint64_t i = 0; i < t->n_added; i++)
+			if (t->added[i]->died != VN_NO_VERSION)
+				t->added[i]->home = NULL;
+		RELEASE(&t->state, s);
+		later(t, old, state_release);
+		t->merges++;
+	} else {
+		free(s);
+		for (uint32_t i = 1; i <= m->n; i++)
+			unref(t, m->rules[i]);
+		if (m->base)
+			vn_base_free(m->base);
+		else
+			free(m->rules);
+	}
+	for (uint64_t i = 0; i < t->n_added; i++)
+		unref(t, t->added[i]);
+	t->n_added = 0;
+	t->is_merging = false;
+	free(m);
+	return rc;
+}
+
+/* -- life -------------------------------------------------------------------------------------------- */
+
+struct vn_rules *
+vn_rules_create(void)
+{
+	struct vn_rules *t = aligned_alloc(RTE_CACHE_LINE_SIZE,
+					   RTE_ALIGN_CEIL(sizeof(*t), (size_t)RTE_CACHE_LINE_SIZE));
+	size_t size = RTE_ALIGN_CEIL(rte_rcu_qsbr_get_memsize(VN_READERS),
+				     (size_t)RTE_CACHE_LINE_SIZE);
+	struct vn_rule **none;
+	char error[64];
+
+	if (t == NULL)
+		return NULL;
+	memset(t, 0, sizeof(*t));
+	t->garbage_end = &t->garbage;
+	t->qsbr = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
+	t->state = calloc(1, sizeof(*t->state));
+	if (t->qsbr == NULL || t->state == NULL || rte_rcu_qsbr_init(t->qsbr, VN_READERS) != 0)
+		goto failed;
+	none = calloc(1, sizeof(*none));
+	t->state->table = t;
+	t->state->specials = specials_create(NULL, NULL, 0);
+	t->state->delta = vn_tuples_create(later, t);
+	t->state->base = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, -1, 0, error,
+					       sizeof(error)) : NULL;
+	if (t->state->base && t->state->delta && t->state->specials) {
+		t->state->base->by_tuples = false;
+		return t;
+	}
+	vn_base_free(t->state->base);
+	vn_tuples_free(t->state->delta);
+	free(t->state->specials);
+failed:
+	free(t->state);
+	free(t->qsbr);
+	free(t);
+	return NULL;
+}
+
+void
+vn_rules_free(struct vn_rules *t)
+{
+	if (t == NULL)
+		return;
+	for (struct vn_garbage *g = t->garbage, *next; g; g = next) {
+		next = g->next;
+		free(g);
+	}
+	vn_base_free(t->state->base);
+	vn_tuples_free(t->state->delta);
+	free(t->state->specials);
+	free(t->state);
+	for (unsigned int r = 0; r < VN_READERS; r++) {
+		free(t->readers[r].keys);
+		for (uint32_t k = 0; k < VN_COUNT_CHUNKS; k++)
+			free(t->readers[r].counts[k]);
+	}
+	free(t->live);
+	free(t->added);
+	free(t->qsbr);
+	free(t);
+}
+
+void
+vn_rules_info(const struct vn_rules *t, struct vn_rules_info *info)
+{
+	static const char *const names[] = {"auto", "acl", "hash", "fib", "tuple"};
+	const struct vn_state *s = t->state;
+	const struct vn_base *b = s->base;
+	size_t at = 0;
+
+	memset(info, 0, sizeof(*info));
+	info->version = s->version;
+	info->rules = t->n_live;
+	info->boxes = t->n_boxes;
+	info->base_rules = b->n_rules;
+	info->base_boxes = b->n_boxes;
+	info->base_dead = b->n_dead;
+	info->base_tuples = vn_tuples_count(b->tuples);
+	info->delta_boxes = s->delta->n_nodes;
+	info->delta_tuples = vn_tuples_count(s->delta);
+	info->specials = s->specials->n;
+	info->garbage = t->n_garbage;
+	info->merges = t->merges;
+	info->groups = b->n_groups;
+	for (uint32_t k = 0; k < b->n_groups && at < sizeof(info->engines) - 8; k++)
+		at += snprintf(info->engines + at, sizeof(info->engines) - at, "%s%s", k ? "," : "",
+			       names[b->groups[k].engine]);
+	if (b->by_tuples)
+		snprintf(info->engines, sizeof(info->engines), "tuple");
+	for (unsigned int r = 0; r < VN_READERS; r++) {
+		info->lookups += t->readers[r].lookups;
+		info->fallbacks += t->readers[r].fallbacks;
+	}
 }

@@ -1,84 +1,220 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A STAND-IN for the flow-rule table, for the tests of vn_act.h: the part of the interface that
- * readers use, over a linear scan. The founder's vn_rules.h replaces it.
+ * The flow-rule table: which rule wins for each packet, while rules come and go.
+ *
+ * A rule is boxes (conjunctions of tests of columns; any box that holds makes the rule match), or a
+ * program over columns, or a BPF program over the packet's bytes. The larger order wins: priority
+ * first, among equals the earlier place.
+ *
+ * The table is an immutable base (vn_base.h: rte_acl, rte_hash, rte_fib), a small delta that is
+ * searched with it (vn_tuple.h), and a number, the version. A rule is in the versions
+ * born <= v < died. A commit writes any number of rules with the next version's number and then
+ * that number: readers see all of it or nothing. Merging builds a new base beside the old one.
+ * One writer at a time (the owner's lock); readers never wait (rte_rcu_qsbr).
  */
 #ifndef VN_RULES_H
 #define VN_RULES_H
 
 #include <rte_mbuf.h>
+#include <rte_rcu_qsbr.h>
 
 #include "vn_match.h"
 
-#define VN_READERS 192
+#define VN_READERS 192	   /* lcores are 0..127, calls from Python the rest */
 #define VN_LCORE_READERS 128
+#define VN_RULE_ROWS 256   /* packets that are looked up in one go */
+#define VN_PLACE_BITS 40
+#define VN_NO_VERSION UINT64_MAX
 #define VN_COUNT_CHUNK 65536u
-#define VN_COUNT_CHUNKS 64u
+#define VN_COUNT_CHUNKS 64u /* ids: 4 Mi */
 
+/* Is (column & mask) - lo <= span? */
+struct vn_test {
+	uint64_t mask, lo, span;
+	uint16_t field;
+	uint16_t size; /* of the column, bytes */
+	uint32_t unused;
+};
+
+struct vn_box {
+	const struct vn_test *tests;
+	uint32_t n;
+};
+
+struct vn_bpf;
+struct vn_node;
+struct vn_tuples;
+
+/* One version of a rule: immutable but for died, for its readers. */
 struct vn_rule {
 	uint64_t order;
 	uint64_t born, died;
 	int32_t id;
 	uint32_t flags; /* its low 16 bits: vn_act_code() of its actions (vn_act.h) */
-	void *actions;	/* struct vn_actions * */
-	const struct vn_match_step *steps;
+	void *actions;	/* struct vn_actions *; belongs to the owner */
+	void *owner;   /* what keeps actions, boxes and programs alive; whoever collects releases it */
+	/* What it matches: boxes, or steps, or bpf. */
+	const struct vn_box *boxes;
+	uint32_t n_boxes;
 	uint32_t n_steps;
+	const struct vn_match_step *steps;
+	const struct vn_bpf *bpf;
+	uint64_t need[2]; /* columns that it reads */
+	/* The writer's own. */
+	struct vn_node **nodes;	 /* where it stands in the delta, n_boxes of them */
+	struct vn_node **other_nodes; /* ... in the one before, while a merge ends */
+	struct vn_tuples *home;	 /* that delta */
+	struct vn_rule *next;	 /* in a list */
+	uint64_t live_at;	 /* its place in the table's list */
+	uint32_t refs;		 /* bases that hold it, and the table itself */
+	bool in_base;
+	bool unlinked;
 };
+
+static inline bool
+vn_rule_visible(const struct vn_rule *r, uint64_t version)
+{
+	return r->born <= version && version < __atomic_load_n(&r->died, __ATOMIC_RELAXED);
+}
 
 struct vn_rule_counts {
 	uint64_t packets, bytes;
 };
 
-struct vn_reader {
-	struct vn_rule_counts *counts[VN_COUNT_CHUNKS];
-	uint64_t online, quiescent; /* how often each was called */
-} VN_CACHE_ALIGNED;
+struct vn_base;
+struct vn_specials;
 
-struct vn_rules {
-	struct vn_rule *rules; /* in order of winning */
-	uint32_t n_rules;
+/* What a burst sees. */
+struct vn_state {
+	struct vn_rules *table;
+	struct vn_base *base;
+	struct vn_tuples *delta;
+	struct vn_specials *specials;
 	uint64_t need[2];
-	void *none; /* struct vn_actions *: of packets that no rule matches */
-	struct vn_reader readers[VN_READERS];
+	uint64_t version;
 };
 
+struct vn_reader {
+	const struct vn_state *state; /* between vn_rules_needs and the end of the burst */
+	const struct vn_specials *specials;
+	uint64_t version;
+	struct vn_rule_counts *counts[VN_COUNT_CHUNKS];
+	uint64_t lookups;
+	uint64_t fallbacks; /* packets whose winner in the base was removed */
+	struct vn_keys *keys;
+} VN_CACHE_ALIGNED;
+
+struct vn_garbage;
+
+struct vn_rules {
+	struct vn_state *state;
+	struct vn_reader readers[VN_READERS];
+	struct rte_rcu_qsbr *qsbr;
+	void *none; /* struct vn_actions *: of packets that no rule matches; set before any reader */
+	/* The writer's own. */
+	struct vn_garbage *garbage, **garbage_end;
+	uint64_t n_garbage;
+	struct vn_rule *done;	    /* nobody reads these any more: for vn_rules_collect */
+	struct vn_rule **live;	    /* the rules that are not removed, in no order */
+	uint64_t n_live, live_room, n_boxes;
+	struct vn_rule **added;	    /* since the merge that is under way began */
+	uint64_t n_added, added_room;
+	bool is_merging;
+	uint64_t merges;
+	uint32_t chunks;	    /* of counters that each registered reader has */
+	bool registered[VN_READERS];
+};
+
+VN_EXPORT struct vn_rules *vn_rules_create(void);
+/* No reader may be online. Rules that are left come back from vn_rules_collect first. */
+VN_EXPORT void vn_rules_free(struct vn_rules *t);
+
+/* -- readers ------------------------------------------------------------------------------- */
+
+/* Gives reader r its memory: from the control plane, once. 0 or -ENOMEM. */
 VN_EXPORT int vn_rules_register(struct vn_rules *t, unsigned int r);
 VN_EXPORT void vn_rules_online(struct vn_rules *t, unsigned int r);
 VN_EXPORT void vn_rules_offline(struct vn_rules *t, unsigned int r);
 
+/* The reader holds no rule any more. */
 static inline void
 vn_rules_quiescent(struct vn_rules *t, unsigned int r)
 {
-	t->readers[r].quiescent++;
+	rte_rcu_qsbr_quiescent(t->qsbr, r);
 }
 
+/* Begins a burst: takes the version that it sees, and says which columns classify reads. */
 static inline vn_fieldset
 vn_rules_needs(struct vn_rules *t, unsigned int r)
 {
-	return (vn_fieldset)t->need[1] << 64 | t->need[0];
+	struct vn_reader *reader = &t->readers[r];
+	const struct vn_state *s = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE);
+
+	reader->state = s;
+	reader->version = __atomic_load_n(&s->version, __ATOMIC_ACQUIRE);
+	reader->specials = __atomic_load_n(&s->specials, __ATOMIC_ACQUIRE);
+	return (vn_fieldset)__atomic_load_n(&s->need[1], __ATOMIC_RELAXED) << 64 |
+	       __atomic_load_n(&s->need[0], __ATOMIC_RELAXED);
 }
 
-/* The actions of packets that no rule matches; NULL: none. Of the version that vn_rules_needs took;
- * valid until the reader is quiescent. */
+/* The actions of packets that no rule matches; NULL: none. */
 static inline const void *
 vn_rules_none(struct vn_rules *t, unsigned int r)
 {
+	(void)r;
 	return t->none;
 }
 
+/* hit[i]: the rule that wins for row i, or NULL. All rows see the version that vn_rules_needs
+ * took. The pointers are valid until the reader is quiescent. pkts: what BPF rules look at; NULL:
+ * they match nothing. */
 VN_EXPORT void vn_rules_classify(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 				 struct rte_mbuf *const *pkts, uint32_t n,
 				 const struct vn_rule **hit);
+/* The same, as ids; -1: none. */
+VN_EXPORT void vn_rules_ids(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
+			    struct rte_mbuf *const *pkts, uint32_t n, int32_t *ids);
 
 static inline void
 vn_rules_count(struct vn_rules *t, unsigned int r, int32_t id, uint64_t packets, uint64_t bytes)
 {
-	struct vn_rule_counts *k = &t->readers[r].counts[(uint32_t)id / VN_COUNT_CHUNK]
-							[(uint32_t)id % VN_COUNT_CHUNK];
+	struct vn_rule_counts *k =
+		&t->readers[r].counts[(uint32_t)id / VN_COUNT_CHUNK][(uint32_t)id % VN_COUNT_CHUNK];
 
 	k->packets += packets;
 	k->bytes += bytes;
 }
 
+/* -- the writer ---------------------------------------------------------------------------- */
+
+/* Memory for counters of ids below n, for all registered readers. 0 or -ENOMEM. */
+VN_EXPORT int vn_rules_room(struct vn_rules *t, uint32_t ids);
+/* One step for readers: adds `n_add` rules (whose order, id, what they match and owner are set)
+ * and removes `n_remove`. 0, or -ENOMEM: then nothing has changed. */
+VN_EXPORT int vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add,
+			      struct vn_rule **remove, uint32_t n_remove);
+/* Frees what no reader can see any more, and returns the rules among it as a list (by next), whose
+ * owner the caller releases before he frees each. */
+VN_EXPORT struct vn_rule *vn_rules_collect(struct vn_rules *t);
+/* Waits until all readers have seen what was committed, at most so long. 0 or -ETIMEDOUT. */
+VN_EXPORT int vn_rules_wait(struct vn_rules *t, uint64_t us);
+/* Sums of an id's counters. */
 VN_EXPORT struct vn_rule_counts vn_rules_counts(const struct vn_rules *t, int32_t id);
+
+/* Merging, in three steps: begin and end under the writer's lock, build without it. */
+struct vn_merge;
+VN_EXPORT struct vn_merge *vn_merge_begin(struct vn_rules *t);
+/* engine: enum vn_engine. 0, or a negative errno with `error` saying why. */
+VN_EXPORT int vn_merge_build(struct vn_merge *m, int engine, int socket, uint64_t max_bytes,
+			     char *error, size_t error_size);
+/* Publishes what was built; or gives it up, if building failed. */
+VN_EXPORT int vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish);
+
+struct vn_rules_info {
+	uint64_t version, rules, boxes, base_rules, base_boxes, base_dead, base_tuples, delta_boxes,
+		delta_tuples, specials, garbage, merges, lookups, fallbacks;
+	uint32_t groups;
+	char engines[128];
+};
+VN_EXPORT void vn_rules_info(const struct vn_rules *t, struct vn_rules_info *info);
 
 #endif
