@@ -16,8 +16,9 @@ vn_act_init(struct vn_act_ctx *x, struct vn_txq *const *txqs, const uint16_t *n_
 		x->ports[i] = (struct vn_act_port){(uint16_t)total, n_queues[i], own[i]};
 		total += n_queues[i];
 	}
+	x->n_outs = (uint16_t)total;
 	x->outs = calloc(total + 1, sizeof(*x->outs));
-	x->touched = calloc(total + 1, sizeof(*x->touched));
+	x->touched = calloc(total + 2, sizeof(*x->touched)); /* one is written in vain */
 	if (x->outs == NULL || x->touched == NULL)
 		return -ENOMEM; /* the caller calls vn_act_fini() */
 	for (uint16_t i = 0; i < n; i++)
@@ -40,26 +41,18 @@ vn_act_fini(struct vn_act_ctx *x)
 void
 vn_out_flush(struct vn_act_ctx *x, struct vn_out *o)
 {
-	if (o->n)
+	if (o->n && o->txq)
 		vn_tx(o->txq, o->pkts, o->n, x->policy);
+	else if (o->n)
+		rte_pktmbuf_free_bulk(o->pkts, o->n);
 	o->n = 0;
-}
-
-static void
-bury(struct vn_act_ctx *x)
-{
-	if (x->n_dead)
-		rte_pktmbuf_free_bulk(x->dead, x->n_dead);
-	x->n_dead = 0;
 }
 
 static inline void
 drop(struct vn_act_ctx *x, struct rte_mbuf *m, uint16_t reason)
 {
-	if (unlikely(x->n_dead == VN_ACT_ROOM))
-		bury(x);
 	x->count->drops[reason]++;
-	x->dead[x->n_dead++] = m;
+	vn_out_push(x, &x->outs[x->n_outs], m);
 }
 
 void
@@ -72,7 +65,6 @@ vn_act_flush(struct vn_act_ctx *x)
 		o->listed = false;
 	}
 	x->n_touched = 0;
-	bury(x);
 }
 
 /* The output of a port's queue; NULL: there is no such port to send on. Queues that a port lacks
@@ -188,7 +180,7 @@ run(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf **pkt, const struct vn
 			queue = a->arg;
 			continue;
 		case VN_ACT_SET:
-			if (!own(pkt, 0, 0))
+			if (!own(pkt, 0, RTE_ETHER_HDR_LEN))
 				break;
 			vn_set_run(a->set, *pkt);
 			continue;
@@ -249,6 +241,28 @@ run(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf **pkt, const struct vn
 
 /* -- bursts ------------------------------------------------------------------------------------ */
 
+/* Packets that are all dropped or forwarded, here and there: without branches, which nothing could
+ * predict. Every output is empty and has room. */
+static void
+act_plain(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const uint16_t *code)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		bool dead = code[i] >= VN_CODE_DROP;
+		const struct vn_act_port *p = &x->ports[(code[i] - VN_CODE_PORT) % VN_ACT_PORTS];
+		bool nowhere = !dead & (p->n == 0);
+		uint16_t at = dead | nowhere ? x->n_outs : p->first + p->own;
+		uint16_t reason = dead ? code[i] - VN_CODE_DROP : VN_DROP_NO_OUTPUT;
+		struct vn_out *o = &x->outs[at];
+
+		x->count->drops[reason] += dead | nowhere;
+		x->touched[x->n_touched] = at;
+		x->n_touched += !o->listed;
+		o->listed = true;
+		o->pkts[o->n++] = pkts[i];
+	}
+	vn_act_flush(x);
+}
+
 /* Packets of different fates. */
 static uint16_t
 act_each(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const uint16_t *code,
@@ -285,10 +299,13 @@ act_some(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const struct 
 	 const struct vn_actions *none)
 {
 	uint16_t code[VN_ACT_ROOM], differ = 0, none_code = (uint16_t)vn_act_code(none);
+	bool plain = true;
 	struct vn_sizes s = VN_SIZES_NONE;
 	struct vn_out *o;
 
 	x->now = 0;
+	for (uint16_t i = 0; i < n; i++)
+		rte_prefetch0(hit[i]);
 	for (uint16_t i = 0; i < n; i++) {
 		const struct vn_rule *r = hit[i];
 
@@ -302,8 +319,13 @@ act_some(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const struct 
 			x->missed.bytes += pkts[i]->pkt_len;
 		}
 		differ |= code[i] ^ code[0];
+		plain &= code[i] >= VN_CODE_PORT;
 	}
 	x->bytes += s.bytes;
+	if (differ && plain) {
+		act_plain(x, pkts, n, code);
+		return 0;
+	}
 	if (differ || code[0] == VN_CODE_RUN)
 		return act_each(x, pkts, n, code, hit, none);
 	if (code[0] == VN_CODE_KEEP)

@@ -104,7 +104,8 @@ struct vn_act_ctx {
 	struct vn_account *count;      /* copies, drops that are no queue's */
 	struct rte_mempool *copy_pool; /* of copies; NULL: each packet's own */
 	struct vn_act_port ports[VN_ACT_PORTS];
-	struct vn_out *outs;
+	struct vn_out *outs; /* the last one, without a queue, is for packets that are dropped */
+	uint16_t n_outs;
 	uint16_t *touched;
 	uint16_t n_touched;
 	/* Where packets go that no action ends, if any other packet of the burst was sent: adds
@@ -117,8 +118,6 @@ struct vn_act_ctx {
 	uint64_t bytes;		      /* that the last run's packets had when they came */
 	struct vn_rule_counts missed; /* packets that no rule matched */
 	uint64_t now;		      /* TSC of this burst; 0: not read yet */
-	uint16_t n_dead;
-	struct rte_mbuf *dead[VN_ACT_ROOM];
 };
 
 /* Makes the outputs of n ports, with txqs[i][0..n_queues[i]) each (0: nothing is sent there), of

@@ -4,6 +4,8 @@
 #include "vn_bytes.h"
 #include "vn_checksum.h"
 
+#include <rte_ether.h>
+
 void
 vn_set_init(struct vn_set *s)
 {
@@ -19,6 +21,24 @@ vn_set_add(struct vn_set *s, enum vn_field f, uint64_t value)
 {
 	s->fields |= (vn_fieldset)1 << f;
 	memcpy(&s->cells[f], &value, vn_field_size[f]); /* (little endian, as all of ours) */
+}
+
+void
+vn_set_macs_of(const struct vn_set *s, struct rte_mbuf *m)
+{
+	uint8_t *eth = rte_pktmbuf_mtod(m, uint8_t *);
+	uint64_t be;
+
+	if (m->data_len < RTE_ETHER_HDR_LEN)
+		return;
+	if (s->fields & VN_F(eth_dst)) {
+		be = __builtin_bswap64(s->cells[VN_I_eth_dst] << 16);
+		memcpy(eth, &be, 6);
+	}
+	if (s->fields & VN_F(eth_src)) {
+		be = __builtin_bswap64(s->cells[VN_I_eth_src] << 16);
+		memcpy(eth + 6, &be, 6);
+	}
 }
 
 void

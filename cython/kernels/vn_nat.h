@@ -7,8 +7,9 @@
 
 #include "vn_write.h"
 
-#define VN_ACT_HEAD 128 /* Ethernet, 4 tags, 8 MPLS labels and an IP header are in one piece then  \
-			 */
+#define VN_ACT_HEAD                                                                                \
+	128 /* Ethernet, 4 tags, 8 MPLS labels and an IP header are in one piece then              \
+	     */
 
 /* Columns and the values that they are set to. */
 struct vn_set {
@@ -29,10 +30,16 @@ struct vn_nat {
 VN_EXPORT void vn_set_init(struct vn_set *s);
 /* Adds a column, or changes its value. */
 VN_EXPORT void vn_set_add(struct vn_set *s, enum vn_field f, uint64_t value);
+/* MAC addresses alone. */
+VN_EXPORT void vn_set_macs_of(const struct vn_set *s, struct rte_mbuf *m);
 /* Writes the columns; a packet that lacks a column's header stays as it is there. */
 static inline void
 vn_set_run(const struct vn_set *s, struct rte_mbuf *m)
 {
+	if ((s->fields & ~(VN_F(eth_dst) | VN_F(eth_src))) == 0) {
+		vn_set_macs_of(s, m);
+		return;
+	}
 	vn_write(&s->columns, s->fields, &m, 1, NULL);
 }
 
