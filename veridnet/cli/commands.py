@@ -14,7 +14,7 @@ from veridnet.cli.common import Parser, one_line, open_standard_streams
 from veridnet.errors import CaptureError, ConfigError, VeridnetError
 
 #: Modules of veridnet.cli, a command each. Only the one that runs is loaded.
-COMMANDS = ("l2fwd", "headers", "doctor", "ports")
+COMMANDS = ("l2fwd", "headers", "rules", "doctor", "ports")
 
 EXAMPLES = """\
 examples:
@@ -24,6 +24,7 @@ examples:
                                             bridge two interfaces of the Linux stack
   veridnet headers in.pcap --fields ip_src,ip_dst,l4_dst
                                             header fields of a capture, as tshark -T fields
+  veridnet rules check rules.toml           what is wrong with flow rules
   veridnet doctor                           what works on this machine, and what mends the rest
   veridnet ports                            what ports there can be, and their keys
 """

@@ -274,10 +274,11 @@ class _Search:
         count = len(ids)
         shown = [self.label(p) for p in others[:3]]
         more = f" and {count - 3} more" if count > 3 else ""
-        by = ", ".join(shown) + more
+        by = "; ".join(shown) + more
+        apart = "" if self.actions[position] == self.empty else ", with other actions"
         text = {
             "never": "no packet can match it",
-            "shadowed": f"{by} matches all of its packets first, with other actions",
+            "shadowed": f"{by} matches all of its packets first{apart}",
             "redundant": f"{by} has the same actions, and matches all of its packets",
             "unreachable": f"these match all of its packets first: {by}",
             "overlaps": f"some of its packets go, with other actions, to {by}",

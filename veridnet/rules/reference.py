@@ -46,19 +46,20 @@ def meaning(text: str, sets: Sets | None = None) -> Meaning:
 def numbered(rules: Rules, sets: Sets | None = None) -> tuple[list[int], list[Rule], list[Meaning]]:
     """Ids, rules and meanings, in order of their adding (or of their winning)."""
     if isinstance(rules, RuleSet):
-        for n in range(len(rules)):
-            rules.tree(n)  # its error names the rule
         sets = rules.sets
         pairs: list[Any] = list(enumerate(rules.rules))
     else:
         pairs = list(rules)
         if pairs and isinstance(pairs[0], Rule):
             pairs = list(enumerate(pairs))
-    return (
-        [n for n, _ in pairs],
-        [rule for _, rule in pairs],
-        [meaning(rule.match, sets) for _, rule in pairs],
-    )
+    meanings = []
+    for number, rule in pairs:
+        try:
+            meanings.append(meaning(rule.match, sets))
+        except ConfigError as e:
+            label = rules.label(number) if isinstance(rules, RuleSet) else f"rule {number}"
+            raise ConfigError(f"{label}: {e}", hint=e.hint) from None
+    return [n for n, _ in pairs], [rule for _, rule in pairs], meanings
 
 
 def classify(

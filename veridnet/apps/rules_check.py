@@ -1,0 +1,126 @@
+"""What `veridnet rules check` finds in a rule file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from veridnet.errors import ConfigError
+from veridnet.headers.match import And, Not, Or, Test
+from veridnet.rules.boxes import FULL, Box, boxes
+from veridnet.rules.conflicts import Conflict, conflicts
+from veridnet.rules.files import read_text
+from veridnet.rules.formats import FORMATS, guess
+from veridnet.rules.rule import Rule, RuleSet
+
+#: What looks a rule up -> what that means.
+ENGINES = {
+    "exact": "whole values only: a hash",
+    "ternary": "ranges and masks: rte_acl",
+    "program": "too many ranges: its tests, packet by packet",
+    "BPF": "bytes that no column has: DPDK's BPF JIT",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One rule of a file: its boxes (None: it has none) and what looks it up."""
+
+    id: int
+    line: int | None
+    rule: Rule
+    boxes: int | None
+    engine: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found."""
+
+    path: str
+    format: str
+    rules: RuleSet
+    lines: tuple[Line, ...]
+    conflicts: tuple[Conflict, ...]
+
+    @property
+    def warnings(self) -> list[Conflict]:
+        return [c for c in self.conflicts if c.level == "warning"]
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "file": self.path,
+            "format": self.format,
+            "rules": [
+                {"id": x.id, "line": x.line, "name": x.rule.name, "priority": x.rule.priority,
+                 "match": x.rule.match, "actions": list(x.rule.actions), "boxes": x.boxes,
+                 "engine": x.engine}
+                for x in self.lines
+            ],
+            "default": list(self.rules.default),
+            "conflicts": [
+                {"kind": c.kind, "level": c.level, "rule": c.rule, "others": list(c.others),
+                 "count": c.count, "text": c.text}
+                for c in self.conflicts
+            ],
+        }  # fmt: skip
+
+
+def check(path: str | os.PathLike[str], format: str | None = None) -> Report:
+    """Reads a file, every match and every action in it, and compares its rules.
+
+    ConfigError says what is wrong, and in which line.
+    """
+    text, name = read_text(path)
+    kind = format or guess(name, text)
+    if kind not in FORMATS:
+        raise ConfigError(
+            f"there is no rule format {kind!r}", hint=f"formats: {', '.join(FORMATS)}"
+        )
+    rules: RuleSet = FORMATS[kind].read(path)
+    lines = []
+    for n, rule in enumerate(rules.rules):
+        try:
+            tree = rules.tree(n)
+        except ConfigError as e:
+            raise ConfigError(f"{name}: {e}", hint=e.hint) from None
+        found = boxes(tree)
+        lines.append(
+            Line(n, rules.lines[n] if rules.lines else None, rule,
+                 None if found is None else len(found), engine(tree, found))
+        )  # fmt: skip
+    check_actions(rules, name)
+    return Report(os.fspath(path), kind, rules, tuple(lines), tuple(conflicts(rules)))
+
+
+def engine(tree: Any, found: list[Box] | None) -> str:
+    """What looks a rule up: a key of `ENGINES`."""
+    if found is None:
+        return "BPF" if _reads_bytes(tree) else "program"
+    exact = all(m == FULL[c] and lo == hi for box in found for c, (m, lo, hi) in box.items())
+    return "exact" if exact else "ternary"
+
+
+def _reads_bytes(node: Any) -> bool:
+    if isinstance(node, Not):
+        return _reads_bytes(node.of)
+    if isinstance(node, And | Or):
+        return any(map(_reads_bytes, node.of))
+    return not isinstance(node, Test)
+
+
+def check_actions(rules: RuleSet, name: str) -> None:
+    """ConfigError names the first action that cannot be read."""
+    try:
+        parse = importlib.import_module("veridnet.rules.actions").parse
+    except ImportError:
+        return
+    texts = [(rules.label(n), rule.actions) for n, rule in enumerate(rules.rules)]
+    for label, actions in [*texts, ("default", rules.default)]:
+        try:
+            parse(actions)
+        except ConfigError as e:
+            raise ConfigError(f"{name}: {label}: {e}", hint=e.hint) from None
