@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -310,7 +311,7 @@ def watch(args: argparse.Namespace) -> int:
             try:
                 now = monitor.query(path)
             except VeridnetError:
-                if shown and not monitor.running():
+                if shown and not os.path.exists(path):
                     break  # the program has ended
                 raise
             found = with_rates(now, before)

@@ -152,6 +152,8 @@ class _Search:
         near = [self.owner[t] for t in touching]
         if by := self.covered(own, touching, position):
             return [self.finding("unreachable", position, by)]
+        if self.actions[position] == self.empty:
+            return []
         all_near = np.unique(np.concatenate(near))
         different = all_near[self.actions[all_near] != self.actions[position]]
         for weaker in sorted(p for p in cover if p > position):
@@ -160,8 +162,6 @@ class _Search:
                     return [self.finding("redundant", position, [weaker])]
                 break
         different = different[different < position]
-        if self.actions[position] == self.empty:
-            return []
         different = different[self.actions[different] != self.empty]
         return [self.finding("overlaps", position, different.tolist())] if len(different) else []
 
