@@ -329,6 +329,7 @@ WRITTEN = [
     "ip6_dst in 2001:db8::5..2001:db8::1:7",
     "ip6_dst in 2001:db8::/65 and l4_src == 53 and ip_proto == udp",
     "ip_version == 6 and ip6_next in {0, 43, 44}",
+    "ethertype == eth_ipv4 and vlan_depth == 0 and ip_ttl < 5",
     "vlan_id == 7 and in_port == 1",
     "vlan_depth > 0 and vlan_id < 3 and vlan_pcp in {1, 2}",
     "vlan2_id == 3",
@@ -367,6 +368,7 @@ def random_packets(rows=4000, seed=5):
     icmp = (v4 & (proto == 1)) | (v6 & (proto == 58))
     kind = np.where(v4, 0x0800, np.where(v6, 0x86DD, pick(0x0806, 0x88CC, 0x0800)))
     kind[labels > 0] = 0x8847
+    kind[(labels == 0) & (version == 0) & (kind == 0x0800)] = 0x88B5
     prefix = 0x20010DB800000000
     columns = {
         "in_port": pick(0, 1, 2), "eth_dst": pick(2**48 - 1, 0x020000000001, 0x010203040506),
@@ -439,6 +441,14 @@ def test_what_testpmd_cannot_say(rule, says):
     with pytest.raises(vn.ConfigError) as e:
         testpmd.write(RuleSet((rule,)))
     assert says in str(e.value)
+
+
+def test_a_next_header_is_the_protocol():
+    match = "ethertype == eth_ipv6 and vlan_depth == 0 and ip6_next == 17 and l4_dst == 53"
+    assert testpmd.write(RuleSet((Rule(match),))) == (
+        "flow create 0 priority 0 transfer pattern eth type is 0x86dd / ipv6 proto is 17 / udp dst "
+        "is 53 / end actions end\n"
+    )
 
 
 def run_testpmd(lines):

@@ -22,6 +22,9 @@ _LINK = ("ethertype", "vlan_depth", "mpls_depth")
 _BY_PROTOCOL = {number: name for name, number in PROTOCOLS.items()}
 
 
+_NONE = (0, 0, 0)
+
+
 class _CannotError(Exception):
     pass
 
@@ -117,6 +120,9 @@ def _with_version(box: Box) -> Iterator[Box]:
             kinds = {0x0800: [4], 0x86DD: [6]}
             exact = ethertype is not None and ethertype[1] == ethertype[2]
             versions = kinds.get(ethertype[1], [4, 6]) if exact and ethertype else [4, 6]
+        elif used and ethertype in ((0xFFFF, 0x0800, 0x0800), (0xFFFF, 0x86DD, 0x86DD)):
+            # Without that header it is malformed, and no item is there either.
+            versions = [4 if ethertype[1] == 0x0800 else 6]
         else:
             _needed(box, used, "ip_version == 4 or ip_version == 6")
             yield box
@@ -153,6 +159,12 @@ def _with_protocol(box: Box) -> Iterator[Box]:
     elif not used:
         yield box
         return
+    elif (
+        version == 6
+        and box.get("ip6_next", _NONE)[1] in (1, 6, 17, 50, 58, 132)
+        and (box["ip6_next"][1] == box["ip6_next"][2])
+    ):
+        numbers = [box["ip6_next"][1]]  # no extension header
     elif any(_not_zero(box, name) for name in ("l4_src", "l4_dst")):
         numbers = [6, 17, 132]
     elif _not_zero(box, "tcp_flags"):
