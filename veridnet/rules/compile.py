@@ -1,13 +1,18 @@
-"""Rules' matches as engines read them: text -> tree -> boxes or program -> native `Match`."""
+"""Rules as engines read them.
+
+A match: text -> tree -> boxes or program -> native `Match`. Actions: texts -> `ActionProgram`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from veridnet._native.actions import ActionProgram
 from veridnet._native.ruletable import Match
 from veridnet.headers import match
 from veridnet.headers.fields import FIELDS
+from veridnet.rules import actions
 from veridnet.rules.boxes import Box, boxes
 from veridnet.rules.rule import tree
 
@@ -63,3 +68,55 @@ class Cache:
                 self._found.clear()
             self._found[text] = found
         return found
+
+
+class Programs:
+    """Compiled actions by their texts.
+
+    Parameters
+    ----------
+    meters
+        Named meters: name -> parameters.
+    default
+        Actions of packets that no rule matches.
+    ports
+        Names of the ports; None: not known yet, and nothing is compiled, only checked.
+    native
+        Refuse what needs Python.
+
+    Rules with the same texts share a program, unless it counts or measures something of its own.
+    """
+
+    def __init__(
+        self,
+        meters: Mapping[str, Mapping[str, Any]],
+        default: Sequence[str] = (),
+        ports: list[str] | None = None,
+        *,
+        native: bool = False,
+    ) -> None:
+        self.ports = ports
+        self.native = native
+        self.meters = actions.make_meters(meters)
+        self._found: dict[tuple[str, ...], ActionProgram | None] = {(): None}
+        self.default = self(tuple(default))
+
+    def __call__(self, texts: tuple[str, ...]) -> ActionProgram | None:
+        """The program; None: there are no actions, or no ports yet. ConfigError: what is wrong."""
+        if texts in self._found:
+            return self._found[texts]
+        parsed = actions.parse(texts)
+        program = None
+        if self.ports is not None:
+            program = actions.compile(parsed, self.ports, self.meters)
+            if self.native:
+                actions.check_native([program])
+        else:
+            for action in parsed:
+                if isinstance(action, actions.UseMeter):
+                    actions.compile([action], None, self.meters)
+        if not any(isinstance(a, actions.Sample | actions.RateLimit) for a in parsed):
+            if len(self._found) >= 65536:
+                self._found = {(): None}
+            self._found[texts] = program
+        return program

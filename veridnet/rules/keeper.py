@@ -81,8 +81,7 @@ class Keeper:
             return False
         info = table._native.info()
         waiting = info["delta_boxes"] + info["base_dead"]
-        tuple_only = table.engine == "tuple" or not memory.available()
-        if not tuple_only and info["engines"] == "tuple" and info["base_boxes"] > MERGE_LEAST:
+        if self.behind(table):
             return True
         if waiting >= MERGE_AT:
             return True
@@ -105,6 +104,28 @@ class Keeper:
             finally:
                 now = time.monotonic()
                 self.rest_until = now + REST * (now - began)
+
+    def settle(self, seconds: float) -> bool:
+        """Waits until no merge is due; False: not in that time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            table = self.table()
+            if table is None or not self.automatic or self.failed_at:
+                return True
+            info = table._native.info()
+            waiting = info["delta_boxes"] + info["base_dead"]
+            if waiting < MERGE_LEAST and not self.behind(table) and not info["garbage"]:
+                return True
+            table._native.wait(0.0)
+            time.sleep(0.01)
+        return False
+
+    def behind(self, table: FlowTable) -> bool:
+        """Was the base built before DPDK's engines were there?"""
+        if table.engine == "tuple" or not memory.available():
+            return False
+        info = table._native.info()
+        return bool(info["engines"] == "tuple" and info["base_boxes"] >= MERGE_LEAST)
 
     def stop(self) -> None:
         """Ends the thread, and waits for it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 import os
 import threading
 import time
@@ -16,25 +16,33 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from veridnet._native.actions import ActionProgram
 from veridnet._native.burst import Burst
 from veridnet._native.ruletable import ENGINES, Match, RuleTable
-from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
+from veridnet.errors import ClosedError, ConfigError, StateError
 from veridnet.headers.columns import Columns, HeaderTable
-from veridnet.rules import memory
-from veridnet.rules.compile import Cache
+from veridnet.rules import actions, memory
+from veridnet.rules.boxes import boxes
+from veridnet.rules.compile import Cache, Programs
 from veridnet.rules.fill import plain_column
 from veridnet.rules.keeper import Keeper
-from veridnet.rules.rule import Rule, RuleSet
+from veridnet.rules.rule import Rule, RuleSet, tree
+from veridnet.rules.runner import Runner
 
 if TYPE_CHECKING:
     import pandas
 
-logger = logging.getLogger("veridnet.rules")
+    from veridnet.rules import offload
+    from veridnet.rules.conflicts import Conflict
+    from veridnet.rules.explain import Explanation
+    from veridnet.rules.offload import Offloaded
+    from veridnet.runtime import Port
 
 #: What `FlowTable.stats` gives of each rule.
 STATS = np.dtype(
-    [("id", np.int32), ("priority", np.uint32), ("packets", np.uint64), ("bytes", np.uint64)]
-)
+    [("id", np.int32), ("priority", np.uint32), ("name", object), ("packets", np.uint64),
+     ("bytes", np.uint64)]
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -45,7 +53,7 @@ class Entry:
     rule: Rule
     match: Match
     place: int  # among equal priorities the smaller wins
-    owner: Any = None  # the compiled actions
+    owner: ActionProgram | None = None
     added: float = 0.0  # time.monotonic()
 
 
@@ -145,6 +153,9 @@ class FlowTable:
         Named sets for ``@name`` in matches: name -> members.
     meters
         Named meters for ``meter NAME``: name -> parameters.
+    ports
+        Names of the ports that actions send to, in order. Not given: they become known by the
+        first `apply`, or by the forwarder that gets the table.
     engine
         What looks rules up: "auto" (rte_hash where all rules are exact values, rte_fib where they
         are prefixes of an address, rte_acl for the rest; "tuple" while no Runtime was opened),
@@ -168,6 +179,7 @@ class FlowTable:
         default: Sequence[str] = (),
         sets: Mapping[str, tuple[str, ...]] | None = None,
         meters: Mapping[str, Mapping[str, Any]] | None = None,
+        ports: Sequence[str] | None = None,
         engine: str = "auto",
         merge: str = "auto",
         max_memory: int | None = None,
@@ -190,10 +202,14 @@ class FlowTable:
         self._meters = dict(meters or {})
         self._default = tuple(default)
         self._matches = Cache(self._sets)
+        self._programs = Programs(self._meters, self._default)
         self._open: Transaction | None = None
         self._closed = False
         self._timed: dict[int, tuple[int, float]] = {}  # id -> packets, and when they were new
         self._keeper = Keeper(weakref.ref(self), automatic=merge == "auto")
+        self._runners = threading.local()
+        if ports is not None:
+            self.bind(ports)
         if rules := list(rules):
             self.add_rules(rules)
 
@@ -358,8 +374,8 @@ class FlowTable:
                 change.remove(id)
             return change.add_rules(add)
 
-    def _compile(self, rule: Rule) -> Any:
-        return None
+    def _compile(self, rule: Rule) -> ActionProgram | None:
+        return self._programs(rule.actions)
 
     def _changed(self, change: Transaction) -> None:
         for id in change.gone:
@@ -368,6 +384,95 @@ class FlowTable:
             if entry.rule.idle_timeout or entry.rule.hard_timeout:
                 self._timed[id] = (-1, entry.added)
         self._keeper.wake(bool(self._timed))
+
+    # -- actions --------------------------------------------------------------------------------
+
+    def bind(self, ports: Sequence[str]) -> None:
+        """Tells the names of the ports that actions send to, in order. ConfigError if one lacks.
+
+        A table is bound once; again to the same names does nothing.
+        """
+        names = [str(name) for name in ports]
+        with self._lock:
+            self._check()
+            if self._programs.ports == names:
+                return
+            if self._programs.ports is not None:
+                raise ConfigError(
+                    f"the rules' ports are {', '.join(self._programs.ports)}; "
+                    f"they cannot become {', '.join(names)}",
+                    hint="use one table for each set of ports",
+                )
+            bound = Programs(self._meters, self._default, names, native=self._programs.native)
+            entries = [
+                dataclasses.replace(e, owner=bound(e.rule.actions)) for e in self._entries.values()
+            ]
+            self._native.set_default(bound.default)
+            self._native.commit(
+                [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in entries],
+                [e.id for e in entries],
+            )
+            self._programs = bound
+            self._entries = {e.id: e for e in entries}
+
+    def require_native(self) -> None:
+        """Refuses actions that need Python from now on: forwarders' loops run without."""
+        with self._lock:
+            programs = [e.owner for e in self._entries.values() if e.owner is not None]
+            default = self._programs.default
+            actions.check_native([*programs, *([default] if default is not None else [])])
+            self._programs.native = True
+
+    def apply(
+        self, burst: Burst, ports: Sequence[Port] = (), *, policy: str = "retry"
+    ) -> Burst:
+        """Does to each packet of a burst what its rule says; returns the burst with what is left.
+
+        Parameters
+        ----------
+        burst
+            The packets. Those that no action ends (no rule, or one without forward or drop) stay,
+            in order.
+        ports
+            Where rules send: by their place here, or by name.
+        policy
+            Of packets that a port does not take: "retry" (for a bounded time) or "drop".
+
+        Packets and bytes of each hit are counted. Each thread may call it, with a burst of its
+        own. ViewError, before anything is done, while views of the packets live.
+        """
+        key = (*map(id, ports), policy)
+        runners: dict[Any, Runner] = self._runners.__dict__
+        runner = runners.get(key)
+        if runner is None:
+            self.bind([port.name for port in ports])
+            runner = runners[key] = Runner(self._native, ports, policy)
+        return runner.run(burst)
+
+    @property
+    def native(self) -> RuleTable:
+        """The native table, as forwarders take it."""
+        self._check()
+        return self._native
+
+    def offload(self, port: Port, **options: Any) -> Offloaded:
+        """Puts into a port what it takes of the rules: see `veridnet.rules.offload.offload`."""
+        from veridnet.rules.offload import offload
+
+        return offload(self, port, **options)
+
+    def entries(self) -> list[offload.Entry]:
+        """The rules as `veridnet.rules.offload` sees them."""
+        from veridnet.rules.offload import Entry as Flow
+
+        with self._lock:
+            there = sorted(self._entries.values(), key=lambda e: (-e.rule.priority, e.place))
+        return [
+            Flow(e.id, e.rule.priority, e.place,
+                 None if (found := boxes(tree(e.rule.match, self._sets))) is None
+                 else tuple(found), e.rule.actions, e.rule.idle_timeout)
+            for e in there
+        ]  # fmt: skip
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -429,13 +534,14 @@ class FlowTable:
         return RuleSet(tuple(e.rule for e in entries), self._default, self._sets, self._meters)
 
     def stats(self) -> NDArray[np.void]:
-        """Packets and bytes of each rule (fields id, priority, packets, bytes), by id."""
+        """Packets and bytes of each rule, by id: a structured array of `STATS`."""
         with self._lock:
             self._check()
             ids = sorted(self._entries)
             out = np.zeros(len(ids), STATS)
             counts = self._native.counts(ids)
-            out["priority"] = [self._entries[id].rule.priority for id in ids]
+                out["priority"] = [self._entries[id].rule.priority for id in ids]
+            out["name"] = [self._entries[id].rule.name for id in ids]
         out["id"] = ids
         out["packets"] = counts[:, 0]
         out["bytes"] = counts[:, 1]
@@ -446,26 +552,26 @@ class FlowTable:
         from veridnet.headers import interop
 
         frame = interop.need("pandas").DataFrame.from_records(self.stats(), index="id")
-        rules = [self._entries[id].rule for id in frame.index]
-        frame.insert(0, "name", [rule.name for rule in rules])
-        frame.insert(1, "match", [rule.match for rule in rules])
+        frame.insert(2, "match", [self._entries[id].rule.match for id in frame.index])
         return frame
 
     def info(self) -> dict[str, Any]:
         """How the table is made up: engines, boxes, the delta, what waits to be freed."""
         return self._native.info()  # type: ignore[no-any-return]
 
-    def explain(self, packet: Any) -> Any:
+    def explain(self, packet: Any, *, in_port: int = 0) -> Explanation:
         """Which rules match a packet, which wins, and why: see `veridnet.rules.explain`."""
         from veridnet.rules.explain import explain
 
-        return explain(self.rules(), packet)
+        return explain(
+            self.rules(), packet, in_port=in_port, sets=self._sets, default=self._default
+        )
 
-    def conflicts(self) -> Any:
+    def conflicts(self) -> list[Conflict]:
         """Rules that others hide: see `veridnet.rules.conflicts`."""
         from veridnet.rules.conflicts import conflicts
 
-        return conflicts([rule for _, rule in self.rules()])
+        return conflicts(self.rules(), sets=self._sets)
 
     # -- engines --------------------------------------------------------------------------------
 
@@ -476,6 +582,20 @@ class FlowTable:
         """
         self._check()
         self._keeper.merge_now()
+
+    @property
+    def merging(self) -> bool:
+        """Does a thread build new engines by itself? May be set."""
+        return self._keeper.automatic
+
+    @merging.setter
+    def merging(self, value: bool) -> None:
+        self._keeper.automatic = bool(value)
+        self._keeper.wake(bool(self._timed))
+
+    def settle(self, seconds: float = 60.0) -> bool:
+        """Waits until the merges that are due have ended; False: not in that time."""
+        return self._keeper.settle(seconds)
 
     def wait(self, seconds: float = 1.0) -> bool:
         """Waits until all readers see what was changed; False: not in that time."""
@@ -534,6 +654,7 @@ class FlowTable:
         with self._lock:
             self._native.empty()
             self._entries.clear()
+            self._runners = threading.local()
             self._closed = True
 
     def __enter__(self) -> Self:

@@ -24,6 +24,7 @@ cdef class RuleTable:
     cdef int users                # forwarders that read it
     cdef bint merging
     cdef dict before              # id -> (packets, bytes) of the rule that had it before
+    cdef list before_default      # those that a reader may still see
     cdef object default           # what keeps the default actions alive
     cdef vn.vn_rules *check(self) except NULL
     cdef int make_room(self, uint32_t n) except -1

@@ -117,6 +117,7 @@ cdef class RuleTable:
         self.freed = deque()
         self.readers = list(range(vn.VN_READERS - 1, vn.VN_LCORE_READERS - 1, -1))
         self.before = {}
+        self.before_default = []
         self.default = default
         if default is not None:
             self.ptr.none = default.ptr
@@ -273,6 +274,23 @@ cdef class RuleTable:
             raise MemoryError
         self.in_use += 1
         return r
+
+    def lend_reader(self) -> int:
+        """A reader for longer than one call; `give_reader` takes it back."""
+        return self.take_reader()
+
+    def give_reader(self, int reader) -> None:
+        """Takes a reader back that was lent."""
+        if self.ptr != NULL:
+            self.readers.append(reader)
+        self.in_use -= 1
+
+    def set_default(self, ActionProgram default) -> None:
+        """The actions of packets that no rule matches: before any reader is there."""
+        self.check()
+        self.before_default.append(self.default)
+        self.default = default
+        self.ptr.none = NULL if default is None else default.ptr
 
     def classify(self, ColumnsBase headers not None):
         """Ids of the winning rules: an int32 array of shape (packets,), -1 where none matches.
