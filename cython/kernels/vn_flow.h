@@ -35,19 +35,20 @@ struct vn_flow_item {
 #define VN_FLOW_MAX_SIZE 64
 
 /* A whole member; bits of a member; a C bit field. */
-#define VN_FF(item, label, member)                                                                \
-	{                                                                                         \
-		label, offsetof(struct rte_flow_item_##item, member),                             \
-			sizeof(((struct rte_flow_item_##item *)0)->member), 0,                    \
-			8 * sizeof(((struct rte_flow_item_##item *)0)->member), 0                 \
-	}
-#define VN_FB(item, label, member, size, shift, bits)                                             \
-	{                                                                                         \
-		label, offsetof(struct rte_flow_item_##item, member), size, shift, bits, 0        \
-	}
+#define VN_FF(item, label, member)                                                                 \
+	{label,                                                                                    \
+	 offsetof(struct rte_flow_item_##item, member),                                            \
+	 sizeof(((struct rte_flow_item_##item *)0)->member),                                       \
+	 0,                                                                                        \
+	 8 * sizeof(((struct rte_flow_item_##item *)0)->member),                                   \
+	 0}
+#define VN_FB(item, label, member, size, shift, bits)                                              \
+	{label, offsetof(struct rte_flow_item_##item, member), size, shift, bits, 0}
 #define VN_FLAG(label) {label, 0, 0, 0, 1, 1}
-#define VN_ARP(label, member, hdr_member) VN_FF(arp_eth_ipv4, label, VN_FLOW_ARP(member, hdr_member))
-#define VN_ITEM(label, TYPE, item) label, RTE_FLOW_ITEM_TYPE_##TYPE, sizeof(struct rte_flow_item_##item)
+#define VN_ARP(label, member, hdr_member)                                                          \
+	VN_FF(arp_eth_ipv4, label, VN_FLOW_ARP(member, hdr_member))
+#define VN_ITEM(label, TYPE, item)                                                                 \
+	label, RTE_FLOW_ITEM_TYPE_##TYPE, sizeof(struct rte_flow_item_##item)
 
 static const struct vn_flow_item vn_flow_items[] = {
 	{VN_ITEM("eth", ETH, eth),

@@ -42,7 +42,10 @@ PATTERNS = [
     ),
     (
         "eth / vlan inner_type is 0x86dd has_more_vlan is 1",
-        [("eth", {}), ("vlan", {"inner_type": (0x86DD, 0xFFFF, None), "has_more_vlan": (1, 1, None)})],
+        [
+            ("eth", {}),
+            ("vlan", {"inner_type": (0x86DD, 0xFFFF, None), "has_more_vlan": (1, 1, None)}),
+        ],
     ),
     (
         "eth / ipv4 src spec 10.1.2.0 src mask 255.255.255.0 dst is 1.2.3.4 ttl is 64 proto is 17",
@@ -68,7 +71,8 @@ PATTERNS = [
         [("eth", {}), ("ipv4", {"flags": (1, 1, None), "frag_off": (0, 0x1FFF, None)})],
     ),
     (
-        "eth / ipv6 src spec 2001:db8:: src mask ffff:ffff:: dst is 2001:db8::1 proto is 6 hop is 9",
+        "eth / ipv6 src spec 2001:db8:: src mask ffff:ffff:: dst is 2001:db8::1 "
+        "proto is 6 hop is 9",
         [
             ("eth", {}),
             (
@@ -93,7 +97,11 @@ PATTERNS = [
     ),
     (
         "eth / ipv4 / tcp src is 443 flags spec 2 flags mask 0x12",
-        [("eth", {}), ("ipv4", {}), ("tcp", {"src": (443, 0xFFFF, None), "flags": (2, 0x12, None)})],
+        [
+            ("eth", {}),
+            ("ipv4", {}),
+            ("tcp", {"src": (443, 0xFFFF, None), "flags": (2, 0x12, None)}),
+        ],
     ),
     (
         "eth / ipv4 / sctp src is 5 dst is 6 tag is 0x1234",
@@ -145,7 +153,16 @@ def spied(tmp_path: Path) -> list[list[list[str]]]:
     library, log = tmp_path / "spy.so", tmp_path / "log"
     flags = subprocess.check_output(["pkg-config", "--cflags", "libdpdk"], text=True).split()
     subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-DALLOW_EXPERIMENTAL_API", "-o", library, Path(__file__).with_name("flow_spy.c"), *flags],
+        [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            "-DALLOW_EXPERIMENTAL_API",
+            "-o",
+            library,
+            Path(__file__).with_name("flow_spy.c"),
+            *flags,
+        ],
         check=True,
     )
     commands = "".join(

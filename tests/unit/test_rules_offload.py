@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -327,20 +328,22 @@ def test_same_result_through_updates(data: st.DataObject) -> None:
                     boxes=rules[old].boxes if keep else new.boxes,
                 )  # fmt: skip
         after = {n: e for n, e in {**rules, **changes}.items() if e is not None}
-        published = False
+        now = [rules]  # the table as software sees it
 
-        def each_step(rules: dict[int, Entry] = rules, after: dict[int, Entry] = after) -> None:
+        def each_step(now: list[dict[int, Entry]] = now) -> None:
             # What is in the port is right at every step, before and after the change is seen.
-            software = Software(after if published else rules)
+            software = Software(now[0])
             for i in range(0, len(traffic.frames), 3):
                 flow = api.hit(traffic.frames[i], tie=i)
                 owner = [f for r in off._rules.values() for f in r.flows if f.handle is flow]
                 if owner and (owner[0].drops or believed(traffic.columns[i], off, owner[0].mark)):
                     assert owner[0].rule == traffic.alone(i, software)
 
-        def publish() -> None:
-            nonlocal published
-            published = True
+        def publish(
+            now: list[dict[int, Entry]] = now, after: dict[int, Entry] = after,
+            each_step: Callable[[], None] = each_step,
+        ) -> None:  # fmt: skip
+            now[0] = after
             each_step()
 
         api.after_each = each_step
@@ -424,7 +427,7 @@ def test_a_drop_behind_another_rule_marks_unless_the_port_is_trusted() -> None:
     rules = Entry(0, 5, 0, (HTTP,), ("forward 1",)), Entry(1, 0, 1, (NET,), ("drop",))
     off, _ = offloaded(*rules)
     assert (off.status()[1].where, off.status()[1].drops) == ("port", False)
-    off, api = offloaded(*rules, trust_port=True)
+    off, _ = offloaded(*rules, trust_port=True)
     assert (off.status()[1].where, off.status()[1].drops) == ("port", True)
     levels = {rule: level for rule, level, _ in off.flows()}
     assert levels == {0: 0, 1: 1}
@@ -433,9 +436,7 @@ def test_a_drop_behind_another_rule_marks_unless_the_port_is_trusted() -> None:
 def test_ranges_become_prefixes_where_the_port_takes_none() -> None:
     box: Box = {"vlan_depth": eq(0, 8), **HTTP, "l4_dst": (FULL[16], 80, 87)}
     off, api = offloaded(Entry(0, 0, 0, (box,)))
-    assert [items for *_, items in off.flows()] == [
-        "eth has_vlan 0x0 / ipv4 / tcp dst 0x50/0xfff8"
-    ]
+    assert [items for *_, items in off.flows()] == ["eth has_vlan 0x0 / ipv4 / tcp dst 0x50/0xfff8"]
     box = {**box, "l4_dst": (FULL[16], 80, 90)}
     off, api = offloaded(Entry(0, 0, 0, (box,)))
     assert [items for *_, items in off.flows()] == ["eth has_vlan 0x0 / ipv4 / tcp dst 80..90"]
@@ -514,3 +515,19 @@ def test_a_flow_that_does_not_go_changes_nothing(monkeypatch: pytest.MonkeyPatch
         off.sync({0: None}, lambda: published.append(1))
     assert not published
     assert off.status()[0].where == "port"
+
+
+def test_what_stands_behind_a_moved_flow_moves_too() -> None:
+    one: Box = {"vlan_depth": eq(0, 8), **HTTP}
+    other: Box = {**one, "ip_src": eq(0x0B000001, 32)}
+    low = Entry(1, 0, 1, ({**NET, "vlan_depth": eq(0, 8), "ip_version": eq(4, 8)},))
+    off, _ = offloaded(Entry(0, 5, 0, (one,)), low)
+    assert {rule: level for rule, level, _ in off.flows()} == {0: 0, 1: 1}
+    off.sync({2: Entry(2, 9, 2, (other,))})  # meets rule 0, not rule 1
+    assert {rule: level for rule, level, _ in off.flows()} == {2: 0, 0: 1, 1: 2}
+
+
+def test_arp_for_other_hardware_is_not_surely_taken() -> None:
+    arp: Box = {"ethertype": eq(0x0806)}
+    off, _ = offloaded(Entry(0, 5, 0, ({**arp, "arp_op": eq(1)},)), Entry(1, 0, 1, (arp,)))
+    assert off.status()[1].where == "software"

@@ -49,12 +49,15 @@ def test_meet_within_without(a: Values, b: Values) -> None:
 
 
 @given(some(), some(), some(), some(), st.lists(st.tuples(some(), some()), max_size=4))
-def test_regions(a: Values, b: Values, c: Values, d: Values, by: list[tuple[Values, Values]]) -> None:
+def test_regions(
+    a: Values, b: Values, c: Values, d: Values, by: list[tuple[Values, Values]]
+) -> None:
     one, two = {"ip_ttl": a, "ip_proto": b}, {"ip_ttl": c, "ip_proto": d}
 
     def pairs(region: dict[str, Values] | None) -> set[tuple[int, int]]:
-        return (set() if region is None else
-                {(x, y) for x in members(region["ip_ttl"]) for y in members(region["ip_proto"])})  # fmt: skip
+        if region is None:
+            return set()
+        return {(x, y) for x in members(region["ip_ttl"]) for y in members(region["ip_proto"])}
 
     assert pairs(regions.overlap(one, two)) == pairs(one) & pairs(two)
     left = [pairs(piece) for piece in regions.minus(one, two)]

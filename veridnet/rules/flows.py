@@ -1,7 +1,7 @@
 """Boxes as patterns of rte_flow.
 
-A box may need several flows: rte_flow says each stack of headers apart (untagged, one VLAN tag, two;
-IPv4, IPv6; TCP, UDP, SCTP), where columns see through. Each flow comes with two regions (see
+A box may need several flows: rte_flow says each stack of headers apart (untagged, one VLAN tag,
+two; IPv4, IPv6; TCP, UDP, SCTP), where columns see through. Each flow comes with two regions (see
 `veridnet.rules.regions`):
 
 ``reach``
@@ -10,10 +10,10 @@ IPv4, IPv6; TCP, UDP, SCTP), where columns see through. Each flow comes with two
 ``sure``
     packets that it certainly takes.
 
-They differ by what ports treat differently: fragments, IPv6 extension headers, damaged packets. Only
-the packets without any of these are *plain*. A marked packet is believed to be its rule's only if it
-is plain and has as many VLAN tags as the flow says (`Offloaded.ids`), so that marks may be wrong for
-the others; a dropped packet is gone, so that ``reach`` of a flow that drops holds these too.
+They differ by what ports treat differently: fragments, IPv6 extension headers, damaged packets.
+Only the packets without any of these are *plain*. A marked packet is believed to be its rule's only
+if it is plain and has as many VLAN tags as the flow says (`Offloaded.ids`), so that marks may be
+wrong for the others; a dropped packet is gone, so ``reach`` of a flow that drops holds these too.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _L4 = {
 _FIELD_BITS = native.items()
 
 
-class Untranslatable(Exception):  # noqa: N818 - not an error of users
+class Untranslatable(Exception):
     """What rte_flow cannot say; the text is the reason."""
 
 

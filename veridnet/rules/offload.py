@@ -3,13 +3,13 @@
 All rules stay in software. What a port finds saves software the lookup:
 
 - a rule that only drops becomes a flow that counts and drops;
-- any other becomes a flow that marks its packets; software reads from the mark which rule it was and
-  runs that rule's actions (`Offloaded.ids`).
+- any other becomes a flow that marks its packets; software reads from the mark which rule it was
+  and runs that rule's actions (`Offloaded.ids`).
 
-A packet without a mark is looked up in software. So a flow may take fewer packets than its rule, but
-never one that another rule wins: it is installed only if every winning rule that meets it is in the
-port too, before it, for all packets that both could take. What each flow takes, and surely takes, is
-said by `veridnet.rules.flows`.
+A packet without a mark is looked up in software. So a flow may take fewer packets than its rule,
+but never one that another rule wins: it is installed only if every winning rule that meets it is in
+the port too, before it, for all packets that both could take. What each flow takes, and surely
+takes, is said by `veridnet.rules.flows`.
 """
 
 from __future__ import annotations
@@ -363,12 +363,13 @@ class Offloaded:
         if not rule.regions:
             rule.complete = True  # no packet of this port matches
             return
-        rule.complete = all([self._cover(rule, packets, above) for packets in rule.regions])
+        covers = [self._cover(rule, packets, above) for packets in rule.regions]
+        rule.complete = all(covers)
 
     def _cover(self, rule: _Rule, packets: Region, above: list[_Rule]) -> bool:
         """Flows for one region: those that drop where they may, else those that mark."""
         kinds = (True, False) if rule.entry.drops else (False,)
-        return any([self._cover_as(rule, packets, drops, above) for drops in kinds])
+        return any(self._cover_as(rule, packets, drops, above) for drops in kinds)
 
     def _cover_as(self, rule: _Rule, packets: Region, drops: bool, above: list[_Rule]) -> bool:
         patterns, reasons = flows.translate(packets, drops, self.trusted, ranges=True)

@@ -6,15 +6,15 @@ none. Actions are a list of (name, conf): ("drop", None), ("count", None), ("pas
 ("mark", {"id": 5}), ("queue", {"index": 0}), ("rss", {"queues": [0, 1]}).
 """
 
+cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 import os
 
 from dpdk cimport eal
 from dpdk cimport flow as rte
-from kernels cimport vn
 from veridnet._native.errors cimport check_process
 from veridnet._native.port cimport NativePort
 
@@ -125,6 +125,7 @@ cdef int put(uint8_t *to, const vn_flow_item *item, const vn_flow_field *field,
     return 0
 
 
+@cython.internal
 cdef class Built:
     """A rule as DPDK wants it: attributes, items and actions, and their memory."""
 
@@ -252,7 +253,6 @@ def layout(pattern) -> list[tuple[str, bytes | None, bytes | None, bytes | None]
     cdef rte.rte_flow_error error
     cdef const rte.rte_flow_item *item
     cdef const void *parts[3]
-    cdef uint8_t one[VN_FLOW_MAX_SIZE]
     cdef int rc
     cdef size_t size
     cdef bytearray room
@@ -334,7 +334,7 @@ cdef class Flow:
     cdef rte.rte_flow *ptr
     cdef readonly NativePort port
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("create() makes flows")
 
     @property
