@@ -143,9 +143,9 @@ def normal(packets: Region) -> list[dict[str, Values]]:
         versions = [6] if "ipv4" not in at else []
     if "l4" in at:
         protos = [6, 17, 132]
-    for group, proto in (("tcp", 6), ("udp", 17), ("sctp", 132)):
+    for group, number in (("tcp", 6), ("udp", 17), ("sctp", 132)):
         if group in at:
-            protos = [proto] if proto in protos or protos == [None] else []
+            protos = [number] if number in protos or protos == [None] else []
     if "icmp" in at:
         protos = [1, 58] if protos == [None] else []
     out = []
