@@ -7,8 +7,8 @@ from typing import Any
 import veridnet as vn
 from veridnet._native.ruletable import RuleTable
 from veridnet._native.runner import ActionRunner
-from veridnet.headers.match import compile as compile_match
 from veridnet.rules import actions
+from veridnet.rules.compile import Cache
 
 
 def table_of(
@@ -18,13 +18,26 @@ def table_of(
     meters: Any = None,
 ) -> RuleTable:
     """Rules in order of winning; "" matches all."""
-    made = [
-        (compile_match(match) if match else None, actions.compile(texts, ports, meters))
-        for match, texts in rules
-    ]
-    table = RuleTable()
-    table.load(made, None if default is None else actions.compile(default, ports, meters))
+    made = [(match, actions.compile(texts, ports, meters)) for match, texts in rules]
+    table = RuleTable(None if default is None else actions.compile(default, ports, meters))
+    load(table, made)
     return table
+
+
+def load(table: RuleTable, rules: list[tuple[str, Any]]) -> None:
+    """Puts (match, ActionProgram) pairs into an empty table: their ids are their places."""
+    matches = Cache()
+    ids = table.new_ids(len(rules))
+    table.commit(
+        [(id, 0, id, matches(match), made) for id, (match, made) in zip(ids, rules, strict=True)],
+        [],
+    )
+
+
+def counts(table: RuleTable, rule: int) -> tuple[int, int]:
+    """(packets, bytes) of a rule."""
+    packets, octets = table.counts([rule])[0].tolist()
+    return packets, octets
 
 
 def runner_of(rules: list[tuple[str, list[str]]], ports: Any = (), **kwargs: Any) -> ActionRunner:

@@ -47,6 +47,7 @@ if typing.TYPE_CHECKING:
         URG,
     )
     from veridnet.headers.values import ip, mac
+    from veridnet.rules import FlowTable, Rule
     from veridnet.runtime import Port, Runtime
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "DpdkError",
     "EalError",
     "FlowError",
+    "FlowTable",
     "ForkedError",
     "HeaderTable",
     "Headers",
@@ -85,6 +87,7 @@ __all__ = [
     "PoolError",
     "Port",
     "PortError",
+    "Rule",
     "Runtime",
     "StateError",
     "VeridnetError",
@@ -103,12 +106,12 @@ def __getattr__(name: str) -> object:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from veridnet import errors, headers, runtime
+    from veridnet import errors, headers, rules, runtime
     from veridnet._native import burst, memory
     from veridnet._native import errors as reasons
     from veridnet.headers import constants
 
-    homes = (errors, runtime, burst, memory, reasons, headers, constants)
+    homes = (errors, runtime, burst, memory, reasons, headers, constants, rules)
     public = set(__all__) - {"__version__"}
     globals().update(
         {n: getattr(next(home for home in homes if hasattr(home, n)), n) for n in public}

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acting import table_of
+from acting import counts, table_of
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
 import veridnet as vn
-from veridnet._native.ruletable import RuleTable
 from veridnet.apps import rules_file
 from veridnet.apps.l2fwd import L2fwd, L2fwdOptions
-from veridnet.headers.match import compile as compile_match
-from veridnet.rules import actions
 
 A, B = "02:00:00:00:aa:01", "02:00:00:00:aa:02"
 
@@ -34,45 +31,14 @@ def ids(frames: list[bytes]) -> list[int]:
     return [Ether(f)[IP].id for f in frames]
 
 
-class Table:
-    """A FlowTable as RulesFile uses it: lines of "match -> action, action"; "default" matches
-    what no rule does."""
-
-    def __init__(self, ports: list[str]) -> None:
-        self.ports = ports
-        self.native = RuleTable()
-        self.names: list[str] = []
-        self.strict = False
-
-    @classmethod
-    def load(cls, path: str, ports: list[str]) -> Table:
-        table = cls(ports)
-        table.reload(path)
-        return table
-
-    def require_native(self) -> None:
-        self.strict = True
-
-    def reload(self, path: str) -> None:
-        rules, none = [], None
-        for line in Path(path).read_text().split("\n"):
-            if not line:
-                continue
-            match, _, texts = line.partition("->")
-            made = actions.compile([t.strip() for t in texts.split(";") if t.strip()], self.ports)
-            if match.strip() == "default":
-                none = made
-            else:
-                rules.append((compile_match(match), made))
-        actions.check_native([m for _, m in rules])
-        self.native.load(rules, none)
-        self.names = [m.text.strip() for m, _ in rules]
-
-    def stats(self) -> list[dict[str, Any]]:
-        return [
-            {"id": k, "name": name, "packets": self.native.counts(k)[0],
-             "bytes": self.native.counts(k)[1]} for k, name in enumerate(self.names)
-        ]  # fmt: skip
+def toml_of(text: str) -> str:
+    """A rule file of lines of "match -> action; action"; each rule's name is its match."""
+    out = []
+    for line in filter(None, text.split("\n")):
+        match, _, texts = line.partition("->")
+        made = [t.strip() for t in texts.split(";") if t.strip()]
+        out.append(f"[[rule]]\nname = {match.strip()!r}\nmatch = {match.strip()!r}\nactions = {made!r}")
+    return "\n".join(out) + "\n"
 
 
 @pytest.fixture
@@ -103,8 +69,8 @@ def run_capture(tmp_path: Path, write_pcap: Any, frames_of: Any) -> Callable[...
             assert ports[0].counters()["rx_bytes"] == sum(map(len, frames))
             missed = f.missed()
         assert rt.mbufs_in_use() == 0
-        assert all(online == 0 for online, _ in table.readers().values())
-        assert table.readers()[0][1] > 0
+        assert table.wait(0.0), "a reader is still online"
+        assert table.info()["lookups"] == len(frames)
         return [frames_of(out) if out.exists() else [] for out in outs], table, totals, missed
 
     return run
@@ -122,7 +88,7 @@ def test_rules_first_then_the_pairs_way(run_capture: Any) -> None:
     assert ids(outs[1]) == [k for k in range(1000) if k % 5 in (0, 2, 4)]
     assert outs[2] == FRAMES[1::5]
     assert totals.drops == {"rule": 200}
-    assert [table.counts(k)[0] for k in range(4)] == [200] * 4
+    assert [counts(table, k)[0] for k in range(4)] == [200] * 4
     assert missed == (200, sum(map(len, FRAMES[::5])))
 
 
@@ -188,7 +154,7 @@ def test_two_workers_share_a_table(tmp_path: Path, write_pcap: Any, run_python: 
     code = f"""
         import sys, time; sys.path[:0] = [{str(Path(__file__).parent.parent)!r}]
         import veridnet as vn
-        from acting import table_of
+        from acting import counts, table_of
         table = table_of([("l4_dst == 53", ["sample 1/10 drop sampled", "forward 2"]),
                           ("l4_dst == 22", ["drop"])])
         with vn.Runtime(lcores="0,1" if len(__import__("os").sched_getaffinity(0)) > 1 else "0,0",
@@ -204,8 +170,7 @@ def test_two_workers_share_a_table(tmp_path: Path, write_pcap: Any, run_python: 
             t = rt.balance()
             assert t.balanced and t.rx == 2000, t
             assert t.drops == {{"rule": 400, "sampled": 40}}, t
-            assert table.counts(0)[0] == 400
-            assert len(table.readers()) == 2
+            assert counts(table, 0)[0] == 400
     """
     run_python(code)
 
@@ -214,10 +179,9 @@ def test_two_workers_share_a_table(tmp_path: Path, write_pcap: Any, run_python: 
 
 
 @pytest.fixture
-def rules_path(tmp_path: Path, monkeypatch: Any) -> Path:
-    monkeypatch.setattr(rules_file, "load_table", Table.load)
-    path = tmp_path / "rules.txt"
-    path.write_text("l4_dst == 53 -> drop\nl4_dst == 80 -> count\n")
+def rules_path(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.toml"
+    path.write_text(toml_of("l4_dst == 53 -> drop\nl4_dst == 80 -> count\n"))
     return path
 
 
@@ -228,7 +192,8 @@ def test_l2fwd_with_a_rule_file(runtime: Any, tmp_path: Path, write_pcap: Any,
              runtime.add_port("pcap", tx=str(tmp_path / "out.pcap"))]  # fmt: skip
     app = L2fwd(runtime, ports, L2fwdOptions(rules=str(rules_path)))
     assert app.rules is not None
-    assert app.rules.table.strict
+    with pytest.raises(vn.ConfigError, match="calls no Python"):
+        app.rules.table.add("", ["python:json.dumps"])
     result = app.run().to_dict()
     rows = result["rules"]["rules"]
     assert [(r["id"], r["name"], r["packets"]) for r in rows] == [
@@ -241,7 +206,7 @@ def test_l2fwd_with_a_rule_file(runtime: Any, tmp_path: Path, write_pcap: Any,
 def test_a_changed_file_is_reloaded_without_a_loss(runtime: Any, rules_path: Path) -> None:
     """Packets circle between two rings meanwhile: none may be lost."""
     ports = [runtime.add_port("ring") for _ in range(2)]
-    rules_path.write_text("l4_dst == 53 -> forward 1\n")
+    rules_path.write_text(toml_of("l4_dst == 53 -> forward 1\n"))
     app = L2fwd(runtime, ports, L2fwdOptions(rules=str(rules_path), mac_updating=False))
     stop = threading.Event()
     for port in ports:
@@ -253,13 +218,13 @@ def test_a_changed_file_is_reloaded_without_a_loss(runtime: Any, rules_path: Pat
         assert app.rules is not None
         for k in range(5):
             text = ("l4_dst == 53 -> forward 0\n", "ip_proto == tcp -> dec_ttl; count\n")[k % 2]
-            rules_path.write_text(text + "\n" * k)
+            rules_path.write_text(toml_of(text) + "\n" * k)
             app.rules.wanted = k % 2 == 1  # as SIGHUP does; otherwise the file's change is seen
             deadline = time.monotonic() + 10
             while app.rules.reloads <= k and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert app.rules.reloads == k + 1, (app.rules.problems, results)
-        rules_path.write_text("l4_dst === 53 -> forward 0\n")
+        rules_path.write_text(toml_of("l4_dst === 53 -> forward 0\n"))
         app.rules.wanted = True
         deadline = time.monotonic() + 10
         while not app.rules.problems and time.monotonic() < deadline:
@@ -279,12 +244,11 @@ def test_a_changed_file_is_reloaded_without_a_loss(runtime: Any, rules_path: Pat
     assert results[0].to_dict()["rules"]["reloads"] == 5
 
 
-def test_a_rule_file_that_is_wrong(runtime: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(rules_file, "load_table", Table.load)
-    with pytest.raises(vn.ConfigError, match=r"rules .*nothing\.txt: No such file"):
-        rules_file.RulesFile(str(tmp_path / "nothing.txt"), ["0"])
-    path = tmp_path / "python.txt"
-    path.write_text("l4_dst == 1 -> python:json.dumps\n")
+def test_a_rule_file_that_is_wrong(runtime: Any, tmp_path: Path) -> None:
+    with pytest.raises(vn.ConfigError, match=r"nothing\.toml"):
+        rules_file.RulesFile(str(tmp_path / "nothing.toml"), ["0"])
+    path = tmp_path / "python.toml"
+    path.write_text(toml_of("l4_dst == 1 -> python:json.dumps\n"))
     with pytest.raises(vn.ConfigError, match="calls no Python"):
         rules_file.RulesFile(str(path), ["0"])
 
@@ -306,16 +270,12 @@ def test_the_command_reloads_on_sighup_and_shows_rules(
     tmp_path: Path, write_pcap: Any, run_python: Any
 ) -> None:
     write_pcap(tmp_path / "in.pcap", FRAMES)
-    (tmp_path / "rules.txt").write_text("l4_dst == 53 -> drop\n")
+    (tmp_path / "rules.toml").write_text(toml_of("l4_dst == 53 -> drop\n"))
     code = f"""
         import json, os, signal, sys, threading, time
-        sys.path[:0] = [{str(Path(__file__).parent.parent)!r}, {str(Path(__file__).parent)!r}]
-        import test_rules_forward
-        from veridnet.apps import rules_file
         from veridnet.cli import main
-        rules_file.load_table = test_rules_forward.Table.load
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP)).start()
-        sys.exit(main(["l2fwd", "-p", "pcap:rx=in.pcap", "-p", "pcap:tx=out.pcap", "--rules", "rules.txt",
+        sys.exit(main(["l2fwd", "-p", "pcap:rx=in.pcap", "-p", "pcap:tx=out.pcap", "--rules", "rules.toml",
                        "--until-idle", "2", "--json"]))
     """
     done = run_python(code)

@@ -69,8 +69,8 @@ class L2fwdOptions:
     count
         Stop after so many received packets.
     rules
-        A file of flow rules, asked first: what no action of theirs ends goes as without them.
-        Reloaded when it changes.
+        A file of flow rules, or a FlowTable, asked first: what no action of theirs ends goes as
+        without them. A file is reloaded when it changes.
     """
 
     learn: bool = False
@@ -82,7 +82,7 @@ class L2fwdOptions:
     age: float = 300.0
     stations: int = 8192
     count: int | None = None
-    rules: str | None = None
+    rules: Any = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.burst <= MAX_BURST:
@@ -182,7 +182,9 @@ class L2fwd:
         common: dict[str, Any] = {"burst": o.burst, "policy": o.tx_full}
         if o.count is not None:
             common["count"] = o.count
-        self.rules = RulesFile(o.rules, [p.name for p in self.ports]) if o.rules else None
+        self.rules = (
+            RulesFile(o.rules, [p.name for p in self.ports]) if o.rules is not None else None
+        )
         if self.rules is not None:
             common["rules"] = self.rules.table
         if o.learn:

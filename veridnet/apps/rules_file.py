@@ -1,4 +1,4 @@
-"""A rule file that a forwarder runs: loaded, watched, reloaded, and its counters."""
+"""The rules that a forwarder runs: their file loaded, watched and reloaded, and their counters."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ def load_table(path: str, ports: Sequence[str]) -> Any:
 class RulesFile:
     """The rules of a forwarder, and the file that they come from.
 
-    What is used of a table: ``native`` (its RuleTable), ``reload(path)``, ``stats()`` (rows with
-    ``id``, ``name``, ``packets``, ``bytes``), and ``require_native()``, after which it refuses
-    rules that need Python.
+    Parameters
+    ----------
+    rules
+        A file's path; or a FlowTable, which stays its maker's.
+    ports
+        Names of the forwarder's ports, in order.
 
     Attributes
     ----------
@@ -36,17 +39,23 @@ class RulesFile:
         What was wrong with a changed file. The rules before it stay.
     """
 
-    def __init__(self, path: str, ports: Sequence[str]) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, rules: Any, ports: Sequence[str]) -> None:
+        self.owned = isinstance(rules, str | os.PathLike)
+        self.path = os.fspath(rules) if self.owned else ""
         self.seen = self._stamp()
         try:
-            self.table = load_table(self.path, ports)
+            if self.owned:
+                self.table = load_table(self.path, ports)
+            else:
+                self.table = rules
+                self.table.bind(ports)
         except OSError as e:
             if isinstance(e, VeridnetError):
                 raise
             raise ConfigError(f"rules {self.path}: {e.strerror or e}",
                               hint="name a file that can be read") from None  # fmt: skip
         self.table.require_native()
+        self.table.compile()
         self.wanted = False
         self.reloads = 0
         self.problems: list[str] = []
@@ -62,6 +71,8 @@ class RulesFile:
 
     def look(self, now: float) -> bool:
         """Reloads if the file has changed or it is wanted; looks once a second. Did it?"""
+        if not self.owned:
+            return False
         if not self.wanted and now < self._next:
             return False
         self._next = now + LOOK_S
@@ -81,6 +92,11 @@ class RulesFile:
             return False
         self.reloads += 1
         return True
+
+    def close(self) -> None:
+        """Frees the table, if it was made here."""
+        if self.owned:
+            self.table.close()
 
     def report(self, missed: tuple[int, int]) -> dict[str, Any]:
         """The rules' counters, as plain JSON types."""

@@ -537,12 +537,13 @@ class FlowTable:
         """Packets and bytes of each rule, by id: a structured array of `STATS`."""
         with self._lock:
             self._check()
-            ids = sorted(self._entries)
-            out = np.zeros(len(ids), STATS)
+            entries = [self._entries[id] for id in sorted(self._entries)]
+            ids = [e.id for e in entries]
             counts = self._native.counts(ids)
-                out["priority"] = [self._entries[id].rule.priority for id in ids]
-            out["name"] = [self._entries[id].rule.name for id in ids]
+        out = np.zeros(len(ids), STATS)
         out["id"] = ids
+        out["priority"] = [e.rule.priority for e in entries]
+        out["name"] = [e.rule.name for e in entries]
         out["packets"] = counts[:, 0]
         out["bytes"] = counts[:, 1]
         return out
