@@ -12,7 +12,7 @@ from acting import bytes_of, counts, received, runner_of, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment, IPv6ExtHdrRouting
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 import veridnet as vn
@@ -267,7 +267,7 @@ def test_nat_rewrites_and_checksums_follow(runtime: Any, text: str) -> None:
         for layer in (TCP, UDP):
             if layer in p:
                 was = Ether(bytes(before))[layer]
-                port = ("sport" if action.source else "dport")
+                port = "sport" if action.source else "dport"
                 assert getattr(p[layer], port) == (action.port or getattr(was, port))
                 assert bytes(p[layer].payload) == bytes(was.payload)
                 if layer is UDP and was.chksum == 0:
@@ -329,7 +329,7 @@ def test_nat_of_fragments(runtime: Any) -> None:
     body = b"".join(bytes(p[IP].payload) for p in after)
     joined = bytes(E / IP(src="10.0.0.1", dst="192.0.2.9", proto=17) / body)
     assert Ether(joined)[UDP].dport == 4000
-    assert rebuilt(joined)[-len(body):] == body
+    assert rebuilt(joined)[-len(body) :] == body
     six = E / IP6 / IPv6ExtHdrFragment(offset=4, m=1, nh=17) / bytes(range(64))
     out = runner_of([("", ["nat src=[2001:db8::99]:9"])]).run(burst_of([six]))
     assert Ether(out.to_bytes(0))[IPv6].src == "2001:db8::99"
@@ -387,8 +387,9 @@ def test_vlan_tags(runtime: Any) -> None:
     assert (burst.headers.vlan_id == 10).all()
     assert (burst.headers.vlan_depth == 1).all()
     burst.clear()
-    runts = runner_of([("", ["push_vlan 1", "pop_vlan", "dec_ttl", "nat src=1.2.3.4", "set l4_dst=1",
-                             "sample 1/1 mirror 0"])]).run(vn.Burst.from_bytes([b"x", b"y" * 13]))
+    rule = ["push_vlan 1", "pop_vlan", "dec_ttl", "nat src=1.2.3.4", "set l4_dst=1",
+            "set eth_dst=02:00:00:00:00:07", "sample 1/1 mirror 0"]  # fmt: skip
+    runts = runner_of([("", rule)]).run(vn.Burst.from_bytes([b"x", b"y" * 13]))
     assert bytes_of(runts) == [b"x", b"y" * 13]
 
 
@@ -401,8 +402,14 @@ def test_marks(runtime: Any) -> None:
 def test_queues(runtime: Any) -> None:
     """net_null swallows; its queues count. A queue that a port lacks is one that it has."""
     port = runtime.add_port("null", queues=2)
-    runner = runner_of([("ip_proto == tcp", ["queue 1", "forward 0"]),
-                        ("ip_version == 6", ["queue 5", "forward 0"]), ("", ["forward 0"])], [port])
+    runner = runner_of(
+        [
+            ("ip_proto == tcp", ["queue 1", "forward 0"]),
+            ("ip_version == 6", ["queue 5", "forward 0"]),
+            ("", ["forward 0"]),
+        ],
+        [port],
+    )
     runner.run(burst_of(PLAIN))
     assert port.stats["tx_packets"] == len(PLAIN)
     assert runtime.balance().balanced
@@ -462,8 +469,9 @@ def fails(burst: Any) -> None:
     raise RuntimeError("of the function")
 
 
-def test_python_functions_get_bursts_and_the_rest_runs_after(runtime: Any, ports: list[Any],
-                                                             monkeypatch) -> None:
+def test_python_functions_get_bursts_and_the_rest_runs_after(
+    runtime: Any, ports: list[Any], monkeypatch
+) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "my_rules", sys.modules[__name__])
@@ -549,8 +557,18 @@ def test_fragments_of_all_shapes_survive(runtime: Any, ports: list[Any]) -> None
     """Packets whole and cut anywhere, through every action: no crash, an account
     that holds, and no more than the frame changed in size."""
     rng = random.Random(4)
-    rule = ["dec_ttl", "nat src=192.0.2.1:99", "nat dst=[2001:db8::5]:7", "set tcp_window=1",
-            "set vlan_id=3", "mirror 0", "push_vlan 4", "set ip_dscp=1", "pop_vlan", "forward 1"]
+    rule = [
+        "dec_ttl",
+        "nat src=192.0.2.1:99",
+        "nat dst=[2001:db8::5]:7",
+        "set tcp_window=1",
+        "set vlan_id=3",
+        "mirror 0",
+        "push_vlan 4",
+        "set ip_dscp=1",
+        "pop_vlan",
+        "forward 1",
+    ]
     runner = runner_of([("", rule)], ports)
     for _ in range(20):
         frames = []

@@ -185,8 +185,9 @@ def rules_path(tmp_path: Path) -> Path:
     return path
 
 
-def test_l2fwd_with_a_rule_file(runtime: Any, tmp_path: Path, write_pcap: Any,
-                                rules_path: Path) -> None:
+def test_l2fwd_with_a_rule_file(
+    runtime: Any, tmp_path: Path, write_pcap: Any, rules_path: Path
+) -> None:
     write_pcap(tmp_path / "in.pcap", FRAMES)
     ports = [runtime.add_port("pcap", rx=str(tmp_path / "in.pcap")),
              runtime.add_port("pcap", tx=str(tmp_path / "out.pcap"))]  # fmt: skip
@@ -275,8 +276,8 @@ def test_the_command_reloads_on_sighup_and_shows_rules(
         import json, os, signal, sys, threading, time
         from veridnet.cli import main
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP)).start()
-        sys.exit(main(["l2fwd", "-p", "pcap:rx=in.pcap", "-p", "pcap:tx=out.pcap", "--rules", "rules.toml",
-                       "--until-idle", "2", "--json"]))
+        sys.exit(main(["l2fwd", "-p", "pcap:rx=in.pcap", "-p", "pcap:tx=out.pcap",
+                       "--rules", "rules.toml", "--until-idle", "2", "--json"]))
     """
     done = run_python(code)
     import json

@@ -101,13 +101,13 @@ def limit_takes(bint packets, uint64_t rate, uint64_t burst, uint64_t start, tim
     cdef const uint32_t[::1] n = np.ascontiguousarray(lengths, np.uint32)
     cdef uint8_t[::1] out
     cdef Py_ssize_t i
-    cdef vn.vn_limit *l = <vn.vn_limit *>aligned(sizeof(vn.vn_limit))
+    cdef vn.vn_limit *bucket = <vn.vn_limit *>aligned(sizeof(vn.vn_limit))
     result = np.zeros(t.shape[0], np.bool_)
     out = result.view(np.uint8)
-    vn.vn_limit_init(l, packets, rate, burst, start)
+    vn.vn_limit_init(bucket, packets, rate, burst, start)
     for i in range(t.shape[0]):
-        out[i] = vn.vn_limit_take(l, t[i], n[i])
-    free(l)
+        out[i] = vn.vn_limit_take(bucket, t[i], n[i])
+    free(bucket)
     return result
 
 
