@@ -250,7 +250,7 @@ act_plain(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const uint16
 		bool dead = code[i] >= VN_CODE_DROP;
 		const struct vn_act_port *p = &x->ports[(code[i] - VN_CODE_PORT) % VN_ACT_PORTS];
 		bool nowhere = !dead & (p->n == 0);
-		uint16_t at = dead | nowhere ? x->n_outs : p->first + p->own;
+		uint16_t at = (dead | nowhere) ? x->n_outs : p->first + p->own;
 		uint16_t reason = dead ? code[i] - VN_CODE_DROP : VN_DROP_NO_OUTPUT;
 		struct vn_out *o = &x->outs[at];
 
