@@ -13,6 +13,7 @@ def tsc_hz() -> int: ...
 def limit_takes(
     packets: bool, rate: int, burst: int, start: int, times: Any, lengths: Any
 ) -> npt.NDArray[np.bool_]: ...
+
 @disjoint_base
 class Meter:
     def __new__(
