@@ -212,7 +212,7 @@ cdef extern from "vn_rules.h" nogil:
     int vn_rules_wait(vn_rules *t, uint64_t us)
     vn_rule_counts vn_rules_counts(const vn_rules *t, int32_t id)
     vn_merge *vn_merge_begin(vn_rules *t)
-    int vn_merge_build(vn_merge *m, int engine, int socket, uint64_t max_bytes, char *error,
+    int vn_merge_build(vn_merge *m, int engine, uint64_t max_bytes, char *error,
                        size_t error_size)
     int vn_merge_end(vn_rules *t, vn_merge *m, bint publish)
     void vn_rules_read_info "vn_rules_info"(const vn_rules *t, vn_rules_info_t *info)

@@ -277,10 +277,10 @@ out:
 }
 
 struct vn_base *
-vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, int socket, uint64_t max_bytes,
+vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, uint64_t max_bytes,
 	       char *error, size_t error_size)
 {
-	struct vn_build w = {.n_rules = n_rules, .socket = socket, .max_bytes = max_bytes,
+	struct vn_build w = {.n_rules = n_rules, .max_bytes = max_bytes,
 			     .error = error, .error_size = error_size};
 	struct vn_base *b = calloc(1, sizeof(*b));
 

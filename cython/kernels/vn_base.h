@@ -70,7 +70,7 @@ struct vn_keys {
 
 /* rules: an array that becomes the base's (with a free first place), sorted by who calls. Each
  * gets a reference more. NULL with `error` set. */
-struct vn_base *vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, int socket,
+struct vn_base *vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine,
 			       uint64_t max_bytes, char *error, size_t error_size);
 /* Frees it, but not the rules. */
 void vn_base_free(struct vn_base *b);

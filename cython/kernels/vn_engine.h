@@ -20,7 +20,6 @@ struct vn_build {
 	uint64_t n;
 	bool guarded; /* the tests of VN_SHAPE are the group's guard, and not looked up */
 	uint32_t n_rules;
-	int socket;
 	uint64_t max_bytes;
 	char *error;
 	size_t error_size;

@@ -269,7 +269,7 @@ add_context(struct acl_task *task, struct way *way, const uint8_t *class, unsign
 	    uint64_t from, uint64_t to, size_t max_size, uint64_t budget)
 {
 	const struct vn_build *w = task->w;
-	struct rte_acl_param param = {.socket_id = w->socket,
+	struct rte_acl_param param = {.socket_id = SOCKET_ID_ANY,
 				      .rule_size = RTE_ACL_RULE_SZ(task->l->n_fields)};
 	char name[RTE_ACL_NAMESIZE];
 	struct rte_acl_ctx *acl;
@@ -285,6 +285,7 @@ add_context(struct acl_task *task, struct way *way, const uint8_t *class, unsign
 		return 0;
 	if (way->n_acl == VN_ACL_PARTS)
 		return vn_engine_fail(w, -ENOMEM, "the rules need more memory than is allowed");
+	vn_acl_heap_limit(UINT64_MAX); /* its allocators are ours before its first context is */
 	param.name = vn_engine_name(name, sizeof(name));
 	param.max_rule_num = total;
 	acl = rte_acl_create(&param);

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 
+#include "vn_acl_heap.h"
 #include "vn_engine.h"
 
 void
@@ -143,7 +144,7 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 	struct prefix *p = calloc(w->n, sizeof(*p));
 	char name[32];
 	uint64_t kept;
-	int rc = 0;
+	int socket, rc = 0;
 
 	if (p == NULL)
 		return vn_engine_fail(w, -ENOMEM, "no memory for the rules");
@@ -169,6 +170,11 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 	vn_plain_layout(w, g);
 	g->six = six;
 	vn_engine_name(name, sizeof(name));
+	socket = vn_rules_heap((six ? 96u << 20 : 160u << 20) + kept * 512 + tables_below_24(p, kept) * 2048);
+	if (socket < 0) {
+		free(p);
+		return vn_engine_fail(w, -ENOMEM, "no memory for a routing table of the rules");
+	}
 	if (six) {
 		const struct vn_test *t = w->items[0].box->tests;
 		struct rte_fib6_conf conf = {.type = RTE_FIB6_TRIE, .default_nh = 0,
@@ -184,7 +190,7 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 				.field = t->field + k / 2, .size = 8, .bytes = 4,
 				.shift = k % 2 ? 0 : 32, .offset = 4 * k};
 		g->stride = 16;
-		g->fib6 = rte_fib6_create(name, w->socket, &conf);
+		g->fib6 = rte_fib6_create(name, socket, &conf);
 		rc = g->fib6 ? 0 : -ENOMEM;
 		for (uint64_t i = 0; i < kept && rc == 0; i++)
 			rc = rte_fib6_add(g->fib6, (void *)p[i].bytes, p[i].length, p[i].index);
@@ -194,7 +200,7 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 
 		conf.dir24_8.nh_sz = RTE_FIB_DIR24_8_4B;
 		conf.dir24_8.num_tbl8 = tables_below_24(p, kept) + 1;
-		g->fib = rte_fib_create(name, w->socket, &conf);
+		g->fib = rte_fib_create(name, socket, &conf);
 		rc = g->fib ? 0 : -ENOMEM;
 		for (uint64_t i = 0; i < kept && rc == 0; i++) {
 			uint32_t ip;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Exact values: rte_hash.
  */
+#include "vn_acl_heap.h"
 #include "vn_engine.h"
 
 void
@@ -73,12 +74,16 @@ vn_hash_build(const struct vn_build *w, struct vn_group *g)
 	char name[RTE_HASH_NAMESIZE];
 	struct rte_hash_parameters param = {0};
 	uint8_t key[VN_KEY_BYTES];
+	int socket;
 
 	vn_plain_layout(w, g);
 	param.name = vn_engine_name(name, sizeof(name));
 	param.entries = RTE_MAX(w->n + w->n / 4, (uint64_t)64);
 	param.key_len = g->stride;
-	param.socket_id = w->socket;
+	socket = vn_rules_heap((uint64_t)param.entries * (256 + g->stride) + (4u << 20));
+	if (socket < 0)
+		return vn_engine_fail(w, -ENOMEM, "no memory for a hash table of the rules");
+	param.socket_id = socket;
 	param.extra_flag = RTE_HASH_EXTRA_FLAGS_EXT_TABLE | RTE_HASH_EXTRA_FLAGS_NO_FREE_ON_DEL;
 	g->hash = rte_hash_create(&param);
 	if (g->hash == NULL)

@@ -15,7 +15,7 @@
  * promotes what it left small (MADV_COLLAPSE, Linux 6.1). NULL with errno on failure. */
 VN_EXPORT void *vn_thp_map(size_t bytes);
 /* Maps `bytes` that take memory only when they are touched. NULL with errno on failure. */
-VN_EXPORT void *vn_thp_reserve(size_t bytes);
+void *vn_thp_reserve(size_t bytes);
 VN_EXPORT void vn_thp_unmap(void *va, size_t bytes);
 /* Bytes of the mapping at va that are transparent huge pages (AnonHugePages in smaps). */
 VN_EXPORT size_t vn_thp_huge_bytes(const void *va, size_t bytes);

@@ -512,11 +512,11 @@ vn_merge_begin(struct vn_rules *t)
 }
 
 int
-vn_merge_build(struct vn_merge *m, int engine, int socket, uint64_t max_bytes, char *error,
+vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes, char *error,
 	       size_t error_size)
 {
 	qsort(m->rules + 1, m->n, sizeof(m->rules[0]), larger_first);
-	m->base = vn_base_create(m->rules, m->n, engine, socket, max_bytes, error, error_size);
+	m->base = vn_base_create(m->rules, m->n, engine, max_bytes, error, error_size);
 	return m->base ? 0 : -ENOMEM;
 }
 
@@ -652,7 +652,7 @@ vn_rules_create(void)
 	t->state->table = t;
 	t->state->specials = specials_create(NULL, NULL, 0);
 	t->state->delta = vn_tuples_create(later, t);
-	t->state->base = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, -1, 0, error,
+	t->state->base = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, 0, error,
 					       sizeof(error)) : NULL;
 	if (t->state->base && t->state->delta && t->state->specials) {
 		t->state->base->by_tuples = false;

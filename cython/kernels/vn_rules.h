@@ -204,7 +204,7 @@ VN_EXPORT struct vn_rule_counts vn_rules_counts(const struct vn_rules *t, int32_
 struct vn_merge;
 VN_EXPORT struct vn_merge *vn_merge_begin(struct vn_rules *t);
 /* engine: enum vn_engine. 0, or a negative errno with `error` saying why. */
-VN_EXPORT int vn_merge_build(struct vn_merge *m, int engine, int socket, uint64_t max_bytes,
+VN_EXPORT int vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes,
 			     char *error, size_t error_size);
 /* Publishes what was built; or gives it up, if building failed. */
 VN_EXPORT int vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish);

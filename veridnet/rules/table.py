@@ -603,13 +603,8 @@ class FlowTable:
         return bool(self._native.wait(seconds))
 
     def _merge(self) -> None:
-        engine, socket = self.engine, -1
-        if not memory.available():
-            engine = "tuple"
-        elif engine != "tuple":
-            socket = memory.socket()
-        limit = self.max_memory or memory.build_limit(len(self))
-        self._native.merge(engine, socket, limit)
+        engine = self.engine if memory.available() else "tuple"
+        self._native.merge(engine, self.max_memory or memory.build_limit(len(self)))
 
     def expire(self, now: float | None = None) -> list[Expired]:
         """Removes the rules whose timeouts have passed (by `time.monotonic`), and returns them.

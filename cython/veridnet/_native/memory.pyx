@@ -50,18 +50,15 @@ cdef class Heap:
         self.socket = check_rc(eal.rte_malloc_heap_get_socket(name.encode()),
                                "cannot make a memory heap", PoolError)
 
-    def grow(self, size_t size, *, bint populate=True) -> None:
-        """Adds at least `size` bytes, rounded up to 2 MiB.
-
-        ``populate=False``: memory is taken page by page, when it is touched.
-        """
+    def grow(self, size_t size) -> None:
+        """Adds at least `size` bytes, rounded up to 2 MiB."""
         cdef size_t length = (size + (2 << 20) - 1) // (2 << 20) * (2 << 20)
         cdef void *va
         cdef bytes name = self.name.encode()
         cdef int rc
         check_process()
         with nogil:
-            va = vn.vn_thp_map(length) if populate else vn.vn_thp_reserve(length)
+            va = vn.vn_thp_map(length)
         if va == NULL:
             raise PoolError(f"cannot map {length >> 20} MiB", errno)
         eal.rte_errno = 0

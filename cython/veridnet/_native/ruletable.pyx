@@ -373,7 +373,7 @@ cdef class RuleTable:
 
     # -- merging --------------------------------------------------------------------------------
 
-    def merge(self, str engine="auto", int socket=-1, uint64_t max_bytes=0) -> None:
+    def merge(self, str engine="auto", uint64_t max_bytes=0) -> None:
         """Builds a new base of all rules, and lets readers have it. Takes seconds for many rules.
 
         max_bytes: what building may take of the heap; 0: anything.
@@ -395,7 +395,7 @@ cdef class RuleTable:
         if not max_bytes:
             max_bytes = <uint64_t>-1
         with nogil:
-            rc = vn.vn_merge_build(m, number, socket, max_bytes, error, sizeof(error))
+            rc = vn.vn_merge_build(m, number, max_bytes, error, sizeof(error))
         ended = vn.vn_merge_end(self.ptr, m, rc == 0)
         self.merging = False
         self.collect()
