@@ -14,7 +14,7 @@
 ``{header-errors}``
     Every value of the error column.
 ``{command-help} COMMAND``
-    What ``veridnet COMMAND --help`` prints.
+    What ``veridnet COMMAND --help`` prints; COMMAND may be two words.
 ``{profile-keys} TABLE``
     The keys of a profile's table: runtime or l2fwd.
 """
@@ -196,6 +196,7 @@ class CommandHelp(SphinxDirective):
     """A command's help, as it is printed."""
 
     required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()
@@ -204,9 +205,12 @@ class CommandHelp(SphinxDirective):
         sub = parser.add_subparsers()
         for command in map(load, COMMANDS):
             command.add_parser(sub)
-        if self.arguments[0] not in sub.choices:
-            raise self.error(f"there is no command {self.arguments[0]!r}")
-        text = sub.choices[self.arguments[0]].format_help()
+        for word in self.arguments[0].split():
+            choices = next((a.choices for a in parser._actions if a.dest != "help" and a.choices), {})
+            if word not in choices:
+                raise self.error(f"there is no command {self.arguments[0]!r}")
+            parser = choices[word]
+        text = parser.format_help()
         return [nodes.literal_block(text, text, language="none")]
 
 
