@@ -206,7 +206,8 @@ class CommandHelp(SphinxDirective):
         for command in map(load, COMMANDS):
             command.add_parser(sub)
         for word in self.arguments[0].split():
-            choices = next((a.choices for a in parser._actions if a.dest != "help" and a.choices), {})
+            groups = (a.choices for a in parser._actions if isinstance(a.choices, dict))
+            choices = next(groups, {})
             if word not in choices:
                 raise self.error(f"there is no command {self.arguments[0]!r}")
             parser = choices[word]
