@@ -135,6 +135,14 @@ cdef extern from "vn_match.h" nogil:
     void vn_match(const vn_columns *c, const vn_match_step *steps, uint32_t n_steps, uint8_t *out,
                   uint32_t n)
 
+cdef extern from "vn_bpf.h" nogil:
+    struct vn_bpf:
+        pass
+    vn_bpf *vn_bpf_compile(const char *text, char *err, size_t errlen)
+    void vn_bpf_free(vn_bpf *b)
+    void vn_bpf_run(const vn_bpf *b, rte_mbuf **pkts, uint32_t n, uint8_t *out)
+    int vn_bpf_bytes(const vn_bpf *b, const uint8_t *p, uint32_t caplen, uint32_t wirelen)
+
 cdef extern from "vn_rules.h" nogil:
     enum:
         VN_READERS
@@ -151,8 +159,6 @@ cdef extern from "vn_rules.h" nogil:
     struct vn_box:
         const vn_test *tests
         uint32_t n
-    struct vn_bpf:
-        pass
     struct vn_node:
         pass
     struct vn_rule:
@@ -165,7 +171,8 @@ cdef extern from "vn_rules.h" nogil:
         uint32_t n_boxes
         uint32_t n_steps
         const vn_match_step *steps
-        const vn_bpf *bpf
+        const vn_bpf **leaves
+        uint32_t n_leaves
         uint64_t need[2]
         vn_node **nodes
         vn_rule *next

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A match expression, compiled (veridnet/headers/match.py): tests of columns and what joins them,
+ * A match expression, compiled (veridnet/headers/match): tests of columns and what joins them,
  * in postfix order, run over blocks of rows so that all but the columns stays in the L1 cache.
  */
 #ifndef VN_MATCH_H
@@ -19,7 +19,8 @@ enum vn_match_op {
 	VN_MATCH_JOIN_OR,
 };
 
-/* Is (column & mask) in lo..lo + span? */
+/* Is (column & mask) in lo..lo + span? A field from VN_COLUMNS on is no header's, but bytes that
+ * the caller has put behind struct vn_columns: what a BPF program said of each row. */
 struct vn_match_step {
 	uint64_t mask, lo, span;
 	uint16_t field;

@@ -66,7 +66,13 @@ VN_MATCH_FN(const struct vn_columns *c, const struct vn_match_step *steps, uint3
 						below[i] |= to[i];
 				continue;
 			}
-			switch (vn_field_size[s->field]) {
+			if (s->mask == 0) { /* a constant: its column need not be there */
+				static const uint64_t zeros[ROWS];
+
+				test64(zeros, s, to, rows);
+				continue;
+			}
+			switch (s->field < VN_COLUMNS ? vn_field_size[s->field] : 1) {
 			case 1:
 				test8((const uint8_t *)column[s->field] + from, s, to, rows);
 				break;

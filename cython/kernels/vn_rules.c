@@ -77,7 +77,7 @@ specials_create(const struct vn_specials *old, struct vn_rule **add, uint32_t n_
 	for (uint32_t i = 0; i < n_add; i++) {
 		uint32_t k;
 
-		if (add[i]->steps == NULL && add[i]->bpf == NULL)
+		if (add[i]->steps == NULL)
 			continue;
 		for (k = s->n++; k && s->at[k - 1]->order < add[i]->order; k--)
 			s->at[k] = s->at[k - 1];
@@ -95,7 +95,7 @@ unlink_rule(struct vn_rules *t, struct vn_rule *r)
 		for (uint32_t k = 0; k < r->n_boxes; k++)
 			vn_tuples_remove(r->home, r->nodes[k]);
 	r->home = NULL;
-	if (r->steps || r->bpf) {
+	if (r->steps) {
 		struct vn_specials *s;
 
 		r->unlinked = true;
@@ -169,23 +169,27 @@ specials_search(const struct vn_specials *s, const struct vn_columns *c,
 		struct rte_mbuf *const *pkts, uint32_t from, uint32_t n, uint64_t version,
 		uint64_t *best, const struct vn_rule **hit)
 {
-	struct vn_columns moved;
-	uint8_t in[VN_RULE_ROWS];
+	/* The columns from that row on, and behind them what leaves say. */
+	union {
+		struct vn_columns c;
+		const void *at[VN_COLUMNS + VN_MAX_LEAVES];
+	} moved;
+	uint8_t in[VN_RULE_ROWS], leaves[VN_MAX_LEAVES][VN_RULE_ROWS];
 	uint64_t least = UINT64_MAX;
 
 	for (uint32_t i = 0; i < n; i++)
 		least = RTE_MIN(least, best[i]);
-	if (from)
-		moved = vn_columns_from(c, from);
+	moved.c = vn_columns_from(c, from);
 	for (uint32_t k = 0; k < s->n && s->at[k]->order > least; k++) {
 		const struct vn_rule *r = s->at[k];
 
-		if (!vn_rule_visible(r, version) || (r->steps == NULL && pkts == NULL))
+		if (!vn_rule_visible(r, version) || (r->n_leaves && pkts == NULL))
 			continue;
-		if (r->steps)
-			vn_match(from ? &moved : c, r->steps, r->n_steps, in, n);
-		else
-			vn_bpf_run(r->bpf, pkts + from, n, in);
+		for (uint32_t j = 0; j < r->n_leaves; j++) {
+			vn_bpf_run(r->leaves[j], pkts + from, n, leaves[j]);
+			moved.at[VN_COLUMNS + j] = leaves[j];
+		}
+		vn_match(&moved.c, r->steps, r->n_steps, in, n);
 		least = UINT64_MAX;
 		for (uint32_t i = 0; i < n; i++) {
 			if (in[i] && r->order > best[i]) {
@@ -412,7 +416,7 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 	     reserve(&t->added, &t->added_room, t->n_added + n_add) < 0))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n_add; i++)
-		special |= add[i]->steps || add[i]->bpf;
+		special |= add[i]->steps != NULL;
 	if (special) {
 		specials = specials_create(s->specials, add, n_add);
 		if (specials == NULL)

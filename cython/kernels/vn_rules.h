@@ -2,7 +2,7 @@
  * The flow-rule table: which rule wins for each packet, while rules come and go.
  *
  * A rule is boxes (conjunctions of tests of columns; any box that holds makes the rule match), or a
- * program over columns, or a BPF program over the packet's bytes. The larger order wins: priority
+ * program over columns and, by BPF, the packet's bytes. The larger order wins: priority
  * first, among equals the earlier place.
  *
  * The table is an immutable base (vn_base.h: rte_acl, rte_hash, rte_fib), a small delta that is
@@ -21,6 +21,7 @@
 
 #define VN_READERS 192	   /* lcores are 0..127, calls from Python the rest */
 #define VN_LCORE_READERS 128
+#define VN_MAX_LEAVES (128 - VN_COLUMNS)
 #define VN_RULE_ROWS 256   /* packets that are looked up in one go */
 #define VN_PLACE_BITS 40
 #define VN_NO_VERSION UINT64_MAX
@@ -52,12 +53,13 @@ struct vn_rule {
 	uint32_t flags; /* its low 16 bits: vn_act_code() of its actions (vn_act.h) */
 	void *actions;	/* struct vn_actions *; belongs to the owner */
 	void *owner;   /* what keeps actions, boxes and programs alive; whoever collects releases it */
-	/* What it matches: boxes, or steps, or bpf. */
+	/* What it matches: boxes, or steps. */
 	const struct vn_box *boxes;
 	uint32_t n_boxes;
 	uint32_t n_steps;
 	const struct vn_match_step *steps;
-	const struct vn_bpf *bpf;
+	const struct vn_bpf *const *leaves; /* what steps ask as fields VN_COLUMNS, + 1, ... */
+	uint32_t n_leaves;
 	uint64_t need[2]; /* columns that it reads */
 	/* The writer's own. */
 	struct vn_node **nodes;	 /* where it stands in the delta, n_boxes of them */
@@ -165,8 +167,8 @@ vn_rules_none(struct vn_rules *t, unsigned int r)
 }
 
 /* hit[i]: the rule that wins for row i, or NULL. All rows see the version that vn_rules_needs
- * took. The pointers are valid until the reader is quiescent. pkts: what BPF rules look at; NULL:
- * they match nothing. */
+ * took. The pointers are valid until the reader is quiescent. pkts: what BPF looks at; NULL: rules
+ * with such match nothing. */
 VN_EXPORT void vn_rules_classify(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 				 struct rte_mbuf *const *pkts, uint32_t n,
 				 const struct vn_rule **hit);

@@ -16,24 +16,7 @@ import veridnet as vn
 from veridnet.headers import match
 
 SAME = [
-    ("tcp", "ip_proto == tcp"),
-    ("tcp and l4_dst == 80", "ip_proto == tcp"),
-    ("tcp port 80", "ip_proto == tcp and (l4_src == 80 or l4_dst == 80)"),
-    ("udp dst port 53", "ip_proto == udp and l4_dst == 53"),
-    ("port 53", "l4_src == 53 or l4_dst == 53"),
-    ("portrange 80-90", "l4_src in 80..90 or l4_dst in 80..90"),
-    ("host 1.2.3.4", "ip_src == 1.2.3.4 or ip_dst == 1.2.3.4"),
-    ("src host 2001:db8::1", "ip6_src == 2001:db8::1"),
-    ("dst net 10.0.0.0/8", "ip_dst == 10.0.0.0/8"),
-    ("src net 10", "ip_src == 10.0.0.0/8"),
-    ("net 192.168", "ip_src == 192.168.0.0/16 or ip_dst == 192.168.0.0/16"),
-    ("ether host 02:00:00:00:00:01",
-     "eth_src == 02:00:00:00:00:01 or eth_dst == 02:00:00:00:00:01"),
-    ("ether proto 0x88cc", "ethertype == 0x88cc"),
-    ("ip proto gre", "ip_proto == gre"),
-    ("vlan", "vlan_depth"), ("vlan 7", "vlan_id == 7"), ("arp", "ethertype == arp"),
-    ("icmp6", "ip_proto == icmpv6"), ("ip6", "ip_version == 6"), ("less 100", "wire_len <= 100"),
-    ("tcp[tcpflags] & tcp-syn != 0", "tcp_flags & syn"),
+    ("gre", "ip_proto == gre"), ("icmpv6", "ip_proto == icmpv6"), ("dns", "l4_src == 53 or l4_dst == 53"),
     ("udp.dstport == 53", "ip_proto == udp and l4_dst == 53"),
     ("tcp.port in {80, 443}", "ip_proto == tcp and (l4_src in {80, 443} or l4_dst in {80, 443})"),
     ("ip.src == 10.0.0.0/8", "ip_src == 10.0.0.0/8"),
@@ -70,10 +53,10 @@ def test_hints(text: str, words: str) -> None:
 
 def test_a_traceback_shows_the_hint() -> None:
     with pytest.raises(vn.ConfigError) as error:
-        match.compile("tcp")
+        match.compile("gre")
     for e in (error.value, pickle.loads(pickle.dumps(error.value))):
         shown = traceback.format_exception_only(e)
-        assert shown[-1] == "hint: write ip_proto == tcp\n" and len(shown) == 2
+        assert shown[-1] == "hint: write ip_proto == gre\n" and len(shown) == 2
     e = pickle.loads(pickle.dumps(vn.PortError("no", 2, hint="do")))
     assert (e.errno, e.hint, e.__notes__) == (2, "do", ["hint: do"])
 

@@ -29,7 +29,7 @@ examples:
   veridnet headers trace.pcap
   veridnet headers trace.pcap --fields ip_src,ip_dst,l4_dst
   veridnet headers trace.pcap --fields frame.number,ip.src,tcp.dstport    tshark's names work too
-  veridnet headers trace.pcap --where "ip_proto == udp and l4_dst in {53, 5353}" --count 10
+  veridnet headers trace.pcap --where "udp port 53 and ip_ttl < 64" --count 10
   veridnet headers trace.pcap --fields ip,ipv4,l4 --csv > trace.csv       groups of columns
   veridnet headers trace.pcap --fields all --parquet trace.parquet
   veridnet headers trace.pcap --stats
@@ -62,7 +62,7 @@ def add_parser(sub: Any) -> None:
     )  # fmt: skip
     p.add_argument(
         "-w", "--where", metavar="MATCH",
-        help='only packets that match: "ip_proto == tcp and tcp_flags & syn"',
+        help='only packets that match: "tcp port 443 and ip_ttl < 5"',
     )  # fmt: skip
     p.add_argument(
         "-n", "--count", metavar="N", type=common.number(int, "--count 10"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -255,4 +256,4 @@ class HeaderTable(TableMethods):
 SUMMARY = ("wire_len", "eth_src", "eth_dst", "ethertype", "ip_proto", "l4_src", "l4_dst", "error")
 
 native_burst.set_columns_type(Columns)
-native.set_language(match.compile, no_column)
+native.set_language(functools.partial(match.compile, packets=True), no_column)

@@ -1,7 +1,7 @@
-"""What to write instead, for those who begin with tcpdump's or Wireshark's filters.
+"""What to write instead, for those who begin with Wireshark's filters.
 
-Match expressions (`veridnet.headers.match`) know columns only. Who writes ``tcp port 80``,
-``udp.dstport == 53`` or ``host 10.0.0.1`` gets an error, and from here the expression that says it.
+Match expressions (`veridnet.headers.match`) know tcpdump's filters and columns. Who writes
+``udp.dstport == 53`` gets an error, and from here the expression that says it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,13 @@ import socket
 
 from veridnet.headers.text import TSHARK
 
-_MULTICAST = "eth_dst & 0x010000000000"
-
-#: Words with which tcpdump's filters and Wireshark's begin -> what says the same.
+#: Words with which people's filters begin, and that are no primitives -> what says the same.
 WORDS = {
-    "ip": "ip_version == 4", "ip4": "ip_version == 4", "ipv4": "ip_version == 4",
-    "ip6": "ip_version == 6", "ipv6": "ip_version == 6",
-    "arp": "ethertype == arp", "vlan": "vlan_depth", "mpls": "mpls_depth",
-    "icmp6": "ip_proto == icmpv6",
-    **{name: f"ip_proto == {name}"
-       for name in ("tcp", "udp", "sctp", "icmp", "icmpv6", "igmp", "gre", "esp", "ah")},
+    "ip4": "ip_version == 4", "ipv4": "ip_version == 4", "ipv6": "ip_version == 6",
+    "icmpv6": "ip_proto == icmpv6", "gre": "ip_proto == gre",
     "dns": "l4_src == 53 or l4_dst == 53", "http": "l4_src == 80 or l4_dst == 80",
     "tls": "l4_src == 443 or l4_dst == 443", "ssh": "l4_src == 22 or l4_dst == 22",
-    "frag": "frag", "fragment": "frag", "broadcast": "eth_dst == ff:ff:ff:ff:ff:ff",
-    "multicast": _MULTICAST, "vxlan": "tunnel == 2", "geneve": "tunnel == 3", "gtp": "tunnel == 4",
+    "fragment": "frag", "vxlan": "tunnel == 2", "geneve": "tunnel == 3", "gtp": "tunnel == 4",
 }  # fmt: skip
 
 #: Wireshark's fields that are no one column of ours.
@@ -49,14 +42,6 @@ NAMES_OF = {
 }  # fmt: skip
 _PORTS = ("tcp", "udp", "sctp")
 _COMPARED = r"\s*(?P<rest>(?:==|=|!=|<=?|>=?|eq\b|ne\b|in\b|not in\b)\s*(?:\{[^}]*\}|[^\s()]+))"
-_PRIMITIVE = re.compile(
-    r"""(?:(?P<proto>tcp|udp|sctp|ip6?|arp|ether)\s+)?
-        (?:(?P<dir>src|dst)(?:\s+(?P<or>or|and)\s+dst)?\s+)?
-        (?:(?P<what>host|net|portrange|port)\s+)?
-        (?P<value>\d[\w.:/-]*|[0-9a-fA-F]*:[\w.:/-]*)""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_NUMBER = r"\s+(0x[0-9a-fA-F]+|\d+)\b"
 
 
 def instead(text: str) -> str:
@@ -64,40 +49,8 @@ def instead(text: str) -> str:
     low = text.lower()
     if re.match(r"(frame\.)?number\b", low):
         return "not a header: veridnet headers FILE --count 100"
-    if found := re.match(r"(?:(src|dst)\s+)?net\s+(\d+(?:\.\d+){0,2})(?![\w.:/])", low):
-        parts = found[2].split(".")
-        net = ".".join([*parts, "0", "0", "0"][:4]) + f"/{8 * len(parts)}"
-        return f"ip_{found[1]} == {net}" if found[1] else f"ip_src == {net} or ip_dst == {net}"
     if found := re.match(r"[a-z_][\w]*(?:\.\w+)+", low):
         return _field(found.group(), low[found.end() :])
-    if re.match(r"(tcp|udp|ip6?|icmp6?|ether)\s*\[", low):
-        if re.match(r"tcp\s*\[\s*(tcpflags|13)", low):
-            return "tcp_flags & syn"
-        return "a column in place of bytes: veridnet headers --columns"
-    if found := re.match("vlan" + _NUMBER, low):
-        return f"vlan_id == {found.group(1)}"
-    if found := re.match("mpls" + _NUMBER, low):
-        return f"mpls_label == {found.group(1)}"
-    if found := re.match("(less|greater)" + _NUMBER, low):
-        return f"wire_len {'<=' if found.group(1) == 'less' else '>='} {found.group(2)}"
-    if found := re.match(r"ether\s+proto\s+(\\?\w+)", low):
-        return f"ethertype == {_plain(found.group(1))}"
-    if found := re.match(r"(?:ip6?\s+)?proto\s+(\\?\w+)", low):
-        return f"ip_proto == {_plain(found.group(1))}"
-    if found := re.match(r"ether\s+(broadcast|multicast)", low):
-        return WORDS[found.group(1)]
-    found = _PRIMITIVE.match(low)
-    if found and (found["proto"] or found["dir"] or found["what"]):
-        return _primitive(found)
-    words = low.split()[:3]
-    if words and words[0] in ("src", "dst", "host", "net", "port", "portrange", *_PORTS):
-        if port := next((w for w in words if w.startswith("port")), ""):
-            service = words[words.index(port) + 1 :]
-            return f"a port's number: l4_dst == {_service(service[0] if service else '') or 80}"
-        if words[0] not in _PORTS:
-            return "addresses are numbers: " + (
-                "ip_src == 10.0.0.1" if words[0] == "src" else "ip_dst == 10.0.0.0/24"
-            )
     found = re.match(r"\w+", low)
     if found and (column := NAMES_OF.get(found.group())) and found.group() not in WORDS:
         return column + _compared(low[found.end() :])
@@ -109,6 +62,8 @@ def for_value(word: str) -> str:
     low = word.lower()
     if low in ("ip", "ip4", "ip6", "icmp6"):
         return f"write {_plain(low.replace('ip4', 'ip'))}"
+    if low in ("[", "-", "|", "^", "*"):
+        return SIGNS[low]
     if low in ("{", "("):
         return SIGNS["["] + "; bits are one number: tcp_flags & 0x12"
     if low in ("true", "false"):
@@ -180,37 +135,6 @@ def _field(name: str, after: str) -> str:
     return f"{column}{rest}"
 
 
-def _primitive(found: re.Match[str]) -> str:
-    """One of tcpdump's: [protocol] [src|dst] [host|net|port|portrange] value."""
-    value, what = found["value"], found["what"] or ""
-    if what.startswith("port"):
-        ends, only = ("l4_src", "l4_dst"), ""
-        if found["proto"] in _PORTS:
-            only = f"ip_proto == {found['proto']} and "
-        test = f"== {value}"
-        if what == "portrange":
-            test = f"in {value.replace('-', '..')}"
-    else:
-        only = ""
-        mac = re.fullmatch(r"[0-9a-f]{1,2}(?:[:-][0-9a-f]{1,2}){5}", value)
-        if mac or found["proto"] == "ether":
-            ends = ("eth_src", "eth_dst")
-        elif found["proto"] == "arp":
-            ends = ("arp_spa", "arp_tpa")
-        elif ":" in value:
-            ends = ("ip6_src", "ip6_dst")
-        elif "." in value:
-            ends = ("ip_src", "ip_dst")
-        else:
-            return ""
-        test = f"== {value}"
-    if found["dir"] and not found["or"]:
-        return f"{only}{ends[found['dir'] == 'dst']} {test}"
-    word = found["or"] or "or"
-    pair = f"{ends[0]} {test} {word} {ends[1]} {test}"
-    return f"{only}({pair})" if only else pair
-
-
 #: What people write that no token begins with -> what is meant.
 SIGNS = {
     '"': "no quotes: ip_src == 10.0.0.1", "'": "no quotes: ip_src == 10.0.0.1",
@@ -218,5 +142,5 @@ SIGNS = {
     "|": "'or' joins tests; bits are one number: tcp_flags & 0x12",
     "^": "xor is not known: and, or, not are",
     "*": "a prefix is address/length: ip_src == 10.0.0.0/8",
-    "\\": "names have no backslash: ip_proto == tcp",
+    "\\": "a backslash comes before a name: ip proto \\tcp",
 }  # fmt: skip

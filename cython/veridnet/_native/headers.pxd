@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from kernels cimport vn
 from veridnet._native.burst cimport Burst
 from veridnet._native.matchers cimport Program
@@ -24,6 +24,8 @@ cdef class HeaderStore:
     cdef const uint16_t *base(self) noexcept
     cdef int ask(self, Burst burst, uint64_t lo, uint64_t hi) except -1
     cdef object match(self, Burst burst, Program program)
+    cdef int run(self, Burst burst, Program program, const uint8_t *where, uint8_t *out) except -1
+    cdef int decide(self, Burst burst, Program program, uint8_t *out) except -1
     cdef object column(self, Burst burst, int i)
 
 

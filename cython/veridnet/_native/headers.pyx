@@ -5,11 +5,14 @@ What the columns are called and mean is `veridnet.headers.fields`'s, told once b
 
 from cpython.object cimport PyObject_GenericGetAttr
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memchr, memcpy, memset
 
 import numpy as np
 
+from dpdk.mbuf cimport rte_mbuf
 from kernels cimport vn
+from veridnet._native.bpf cimport Bpf
 from veridnet._native.burst cimport Burst
 from veridnet._native.matchers cimport Program
 
@@ -250,8 +253,9 @@ cdef class HeaderStore:
     cdef object match(self, Burst burst, Program program):
         """Which rows match: a bool array that the next run of the program overwrites."""
         cdef uint8_t[::1] memory
-        if program.need[0] & ~self.have[0] or program.need[1] & ~self.have[1]:
-            self.ask(burst, program.need[0], program.need[1])
+        cdef uint64_t *need = &program.need[0] if self.outer is not None else &program.need_all[0]
+        if need[0] & ~self.have[0] or need[1] & ~self.have[1]:
+            self.ask(burst, need[0], need[1])
         entry = self.matches.get(program)
         if entry is None:
             if len(self.matches) >= 1024:
@@ -262,9 +266,79 @@ cdef class HeaderStore:
         view = (<dict>(<tuple>entry)[1]).get(self.n)
         if view is None:
             view = first_rows(entry[0], entry[1], self.n, True)
-        vn.vn_match(<vn.vn_columns *>self.columns, program.steps, program.n_steps,
-                    <uint8_t *><size_t>(<tuple>entry)[2], self.n)
+        if not program.leaves:
+            vn.vn_match(<vn.vn_columns *>self.columns, program.steps, program.n_steps,
+                        <uint8_t *><size_t>(<tuple>entry)[2], self.n)
+        else:
+            if self.outer is not None:
+                needs_bytes(program, "the packets inside tunnels have columns only")
+            self.run(burst, program, NULL, <uint8_t *><size_t>(<tuple>entry)[2])
+        if program.doubt is not None and self.outer is None:
+            self.decide(burst, program, <uint8_t *><size_t>(<tuple>entry)[2])
         return view
+
+    cdef int run(self, Burst burst, Program program, const uint8_t *where, uint8_t *out) except -1:
+        """Runs a program that has leaves; these for the rows of `where` only (NULL: all)."""
+        cdef void *columns[128]
+        cdef rte_mbuf **pkts = burst.pkts
+        cdef rte_mbuf **chosen = NULL
+        cdef uint8_t *said
+        cdef uint16_t i, k, found = 0, n = self.n
+        cdef size_t leaves = len(program.leaves)
+        memcpy(columns, self.columns, sizeof(columns))
+        # What the leaves say, and for `where` what they say of each row that is chosen.
+        said = <uint8_t *>calloc((leaves + 1) * n + 1, 1)
+        if where != NULL:
+            chosen = <rte_mbuf **>malloc((n + 1) * sizeof(chosen[0]))
+        if said == NULL or (where != NULL and chosen == NULL):
+            free(said)
+            free(chosen)
+            raise MemoryError
+        for i in range(n if where != NULL else 0):
+            if where[i]:
+                chosen[found] = pkts[i]
+                found += 1
+        for k in range(leaves):
+            columns[vn.VN_COLUMNS + k] = said + k * n
+            if where == NULL:
+                vn.vn_bpf_run((<Bpf>program.leaves[k]).program, pkts, n, said + k * n)
+                continue
+            vn.vn_bpf_run((<Bpf>program.leaves[k]).program, chosen, found, said + leaves * n)
+            found = 0
+            for i in range(n):
+                if where[i]:
+                    said[k * n + i] = said[leaves * n + found]
+                    found += 1
+        vn.vn_match(<vn.vn_columns *>columns, program.steps, program.n_steps, out, n)
+        free(said)
+        free(chosen)
+        return 0
+
+    cdef int decide(self, Burst burst, Program program, uint8_t *out) except -1:
+        """Asks the bytes of packets of which columns do not say enough: malformed ones, mostly."""
+        cdef uint8_t *doubtful = <uint8_t *>malloc(2 * self.n + 1)
+        cdef uint16_t i
+        if doubtful == NULL:
+            raise MemoryError
+        try:
+            vn.vn_match(<vn.vn_columns *>self.columns, program.doubt.steps, program.doubt.n_steps,
+                        doubtful, self.n)
+            if memchr(doubtful, 1, self.n) != NULL:
+                self.run(burst, program.raw, doubtful, doubtful + self.n)
+                for i in range(self.n):
+                    if doubtful[i]:
+                        out[i] = doubtful[self.n + i]
+        finally:
+            free(doubtful)
+        return 0
+
+
+def needs_bytes(Program program not None, str why="here are columns only"):
+    """ConfigError: a program has leaves, and there are no packets."""
+    what = program.leaves[0].text
+    raise ConfigError(f"{what!r} asks for bytes that no column holds; {why}",
+                      hint="match it on a burst, or write a comparison of columns: "
+                           "veridnet headers --columns")
 
 
 cdef dict _programs = {}          # text -> Program
@@ -300,6 +374,8 @@ def match_arrays(text, dict arrays, uint32_t rows):
     cdef uint8_t[::1] result
     cdef Program program = program_of(text)
     cdef int i
+    if program.leaves:
+        needs_bytes(program)
     keep = []
     memset(columns, 0, sizeof(columns))
     for i, name in enumerate(_names):

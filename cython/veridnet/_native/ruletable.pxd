@@ -9,7 +9,8 @@ cdef class Match:
     cdef object program           # what else keeps it alive
     cdef const vn.vn_match_step *steps
     cdef uint32_t n_steps
-    cdef const vn.vn_bpf *bpf
+    cdef const vn.vn_bpf **leaves
+    cdef uint32_t n_leaves
     cdef uint64_t need[2]
 
 

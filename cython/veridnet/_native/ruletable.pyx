@@ -16,6 +16,7 @@ import numpy as np
 from dpdk.mbuf cimport rte_mbuf
 from kernels cimport vn
 from veridnet._native.actions cimport ActionProgram
+from veridnet._native.bpf cimport Bpf
 from veridnet._native.errors cimport check_process
 from veridnet._native.headers cimport ColumnsBase
 from veridnet._native.matchers cimport Program
@@ -39,7 +40,7 @@ cdef class Match:
     boxes
         A list of boxes: ((column's number, its bytes, mask, lo, hi), ...) each, sorted by column.
     program
-        Or a match program over columns.
+        Or a match program over columns and, by its leaves, bytes.
     """
 
     def __cinit__(self, list boxes=None, Program program=None):
@@ -47,12 +48,20 @@ cdef class Match:
         cdef vn.vn_test *t
         cdef uint32_t k, i
         cdef int last
+        cdef Bpf leaf
         if program is not None:
             self.program = program
             self.steps = program.steps
             self.n_steps = program.n_steps
             self.need[0] = program.need[0]
             self.need[1] = program.need[1]
+            self.n_leaves = <uint32_t>len(program.leaves)
+            self.leaves = <const vn.vn_bpf **>calloc(max(1, self.n_leaves), sizeof(void *))
+            if self.leaves == NULL:
+                raise MemoryError
+            for k in range(self.n_leaves):
+                leaf = program.leaves[k]
+                self.leaves[k] = leaf.ptr
             return
         for box in boxes:
             n += len(box)
@@ -85,16 +94,17 @@ cdef class Match:
     def __dealloc__(self):
         free(self.tests)
         free(self.boxes)
+        free(self.leaves)
 
     @property
     def special(self) -> bool:
         """Is it a program, which is run for each burst, and not looked up?"""
-        return self.steps != NULL or self.bpf != NULL
+        return self.steps != NULL
 
     @property
     def needs_packets(self) -> bool:
         """Does it read the packet's bytes?"""
-        return self.bpf != NULL
+        return self.n_leaves != 0
 
 
 @cython.no_gc_clear     # __dealloc__ gives rules back
@@ -231,7 +241,8 @@ cdef class RuleTable:
                 r.n_boxes = m.n_boxes
                 r.steps = m.steps
                 r.n_steps = m.n_steps
-                r.bpf = m.bpf
+                r.leaves = m.leaves
+                r.n_leaves = m.n_leaves
                 r.need[0] = m.need[0]
                 r.need[1] = m.need[1]
                 r.flags = vn.vn_act_code(NULL if actions is None else actions.ptr)

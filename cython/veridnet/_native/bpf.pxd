@@ -1,0 +1,6 @@
+from kernels cimport vn
+
+
+cdef class Bpf:
+    cdef vn.vn_bpf *program
+    cdef readonly str text
