@@ -31,6 +31,8 @@ vlan 10 and ip
 vlan and vlan
 vlan and vlan 20
 vlan or ip
+ip6 or (src port 53) or (vlan) or ip or (src portrange 0-17)
+port 53 or vlan or port 80
 ip or vlan
 not vlan
 not vlan and ip
@@ -121,6 +123,7 @@ ether proto 0x8100
 igmp[0] = 500
 not ether[60] = 500
 not ip[20] = 300
+ip or (ip6[40] = 0) and not (ip[1] & 0xf = 17)
 ether proto 0x88cc
 ether proto 0x42
 ether proto 1500

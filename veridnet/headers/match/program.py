@@ -42,7 +42,7 @@ def _meaning(text: str, sets: dict[str, tuple[str, ...]]) -> Meaning:
     syntax = parser.whole()
     lower = Lower(text)
     tree = lower.whole(syntax)
-    if not has_pcap(syntax) or not lower.doubts or isinstance(tree, Bpf):
+    if not has_pcap(syntax) or not lower.doubts:
         return Meaning(tree, None, tree)
     return Meaning(tree, any_of(list(lower.doubts)), Lower(text, raw=True).whole(syntax))
 

@@ -86,17 +86,39 @@ def _conjunction(node: And, facts: Facts) -> Node:
     return all_of([*kept, *fewer])
 
 
+def _direct(node: Node) -> Facts | None:
+    """What the tests of an alternative say of whole columns; None: contradictions."""
+    facts: Facts = {}
+    for part in node.of if isinstance(node, And) else (node,):
+        if isinstance(part, Test) and not _learn(facts, part):
+            return None
+    return facts
+
+
+def _exclude(a: Facts | None, b: Facts | None) -> bool:
+    """Can these not both be?"""
+    if a is None or b is None:
+        return True
+    return any(name in b and (b[name][1] < lo or hi < b[name][0]) for name, (lo, hi) in a.items())
+
+
 def _merge(choices: list[list[Node]], facts: Facts) -> list[list[Node]]:
     """Joins choices where the pairs that can be are not more than the choices were."""
     done = [choices[0]]
     for choice in choices[1:]:
+        said = [_direct(one) for one in choice]
         for k, other in enumerate(done):
+            most = max(len(other), len(choice))
             if len(other) * len(choice) > 64:
                 continue
-            pairs = [simplify(all_of([a, b]), facts) for a in other for b in choice]
-            pairs = [pair for pair in pairs if pair != FALSE]
-            if len(pairs) <= max(len(other), len(choice)):
-                done[k] = pairs
+            pairs: list[Node] = []
+            for one in other:
+                direct = _direct(one)
+                pairs += [all_of([one, two]) for two, its in zip(choice, said, strict=True)
+                          if not _exclude(direct, its)]  # fmt: skip
+            if len(pairs) <= most:
+                simple = (simplify(pair, facts) for pair in pairs)
+                done[k] = [pair for pair in simple if pair != FALSE]
                 break
         else:
             done.append(choice)

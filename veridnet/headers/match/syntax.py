@@ -89,25 +89,34 @@ def join(word: str, parts: list[Syntax]) -> Syntax:
 
 
 def _merged(parts: list[Syntax]) -> list[Syntax]:
-    groups: dict[object, list[Prim]] = {}
-    out: list[Syntax | list[Prim]] = []
+    """Neighbours only: a primitive that goes past others may ask for other bytes, or sooner."""
+    groups: list[list[Syntax]] = []
     for part in parts:
-        if not isinstance(part, Prim) or part.kind not in _LISTED or "src and dst" in part.args:
-            out.append(part)
-            continue
-        group = groups.setdefault((part.kind, *part.args[:-1]), [])
-        if not group:
-            out.append(group)
-        group.append(part)
-    return [_one(part) if isinstance(part, list) else part for part in out]
+        last = groups[-1][-1] if groups else None
+        if _alike(last, part):
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return [_one(group) for group in groups]
 
 
-def _one(group: list[Prim]) -> Prim:
+def _alike(a: Syntax | None, b: Syntax) -> bool:
+    return (
+        isinstance(a, Prim)
+        and isinstance(b, Prim)
+        and a.kind in _LISTED
+        and (a.kind, a.args[:-1]) == (b.kind, b.args[:-1])
+        and "src and dst" not in a.args
+    )
+
+
+def _one(group: list[Syntax]) -> Syntax:
     first = group[0]
-    if len(group) == 1:
+    prims = [prim for prim in group if isinstance(prim, Prim)]
+    if len(group) == 1 or not isinstance(first, Prim):
         return first
-    members = dict.fromkeys(member for prim in group for member in prim.args[-1])
-    text = " or ".join(dict.fromkeys(prim.text for prim in group))
+    members = dict.fromkeys(member for prim in prims for member in prim.args[-1])
+    text = " or ".join(dict.fromkeys(prim.text for prim in prims))
     return Prim(first.kind, (*first.args[:-1], tuple(members)), text, first.at)
 
 
