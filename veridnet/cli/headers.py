@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Prints header fields of a capture's packets, a line a packet, as tshark -T fields does, of large
 captures at a hundred times its speed: tab-separated, or as a table on a terminal. A field that a
-packet does not have is empty. Fields are those of the outermost headers. Any user can run it; no hugepages are needed."""
+packet does not have is empty. Fields are those of the outermost headers. Any user can run it; no
+hugepages are needed."""
 
 EXAMPLES = """\
 examples:

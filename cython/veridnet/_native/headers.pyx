@@ -333,7 +333,7 @@ cdef class HeaderStore:
         return 0
 
 
-def needs_bytes(Program program not None, str why="here are columns only"):
+cdef int needs_bytes(Program program, str why) except -1:
     """ConfigError: a program has leaves, and there are no packets."""
     what = program.leaves[0].text
     raise ConfigError(f"{what!r} asks for bytes that no column holds; {why}",
@@ -375,7 +375,7 @@ def match_arrays(text, dict arrays, uint32_t rows):
     cdef Program program = program_of(text)
     cdef int i
     if program.leaves:
-        needs_bytes(program)
+        needs_bytes(program, "here are columns only")
     keep = []
     memset(columns, 0, sizeof(columns))
     for i, name in enumerate(_names):
