@@ -16,7 +16,8 @@ import veridnet as vn
 from veridnet.headers import match
 
 SAME = [
-    ("gre", "ip_proto == gre"), ("icmpv6", "ip_proto == icmpv6"), ("dns", "l4_src == 53 or l4_dst == 53"),
+    ("gre", "ip_proto == gre"), ("icmpv6", "ip_proto == icmpv6"),
+    ("dns", "l4_src == 53 or l4_dst == 53"),
     ("udp.dstport == 53", "ip_proto == udp and l4_dst == 53"),
     ("tcp.port in {80, 443}", "ip_proto == tcp and (l4_src in {80, 443} or l4_dst in {80, 443})"),
     ("ip.src == 10.0.0.0/8", "ip_src == 10.0.0.0/8"),
