@@ -6,13 +6,15 @@
 struct vn_columns
 vn_columns_from(const struct vn_columns *c, uint32_t row)
 {
-	struct vn_columns to;
-	const char *const *from = (const char *const *)c;
-	const char **out = (const char **)&to;
+	union {
+		struct vn_columns c;
+		const char *at[VN_COLUMNS];
+	} to = {.c = *c};
 
 	for (uint32_t i = 0; i < VN_COLUMNS; i++)
-		out[i] = from[i] ? from[i] + (size_t)row * vn_field_size[i] : NULL;
-	return to;
+		if (to.at[i])
+			to.at[i] += (size_t)row * vn_field_size[i];
+	return to.c;
 }
 
 static void
@@ -136,7 +138,7 @@ vn_plain_layout(const struct vn_build *w, struct vn_group *g)
 		if (vn_guards(w, t))
 			continue;
 		for (uint32_t p = 0; p < (t->size == 8 ? 2 : 1); p++) {
-			uint32_t bytes = RTE_MIN(t->size, 4);
+			uint32_t bytes = RTE_MIN(t->size, (uint16_t)4);
 
 			g->parts[g->n_parts++] = (struct vn_key_part){
 				.field = t->field, .size = t->size, .bytes = bytes,

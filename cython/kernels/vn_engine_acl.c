@@ -6,6 +6,7 @@
  * (vn_acl_heap.h): all boxes in one context, with large and with small tries; or apart, by how wide
  * their addresses are. The way that looks up its own rules the fastest is kept.
  */
+#define ALLOW_EXPERIMENTAL_API /* rte_vect_*, whose symbols are not stable in 22.11 */
 #include <errno.h>
 
 #include <rte_cycles.h>

@@ -22,7 +22,7 @@
 #define VN_READERS 192	   /* lcores are 0..127, calls from Python the rest */
 #define VN_LCORE_READERS 128
 #define VN_MAX_LEAVES (128 - VN_COLUMNS)
-#define VN_RULE_ROWS 256   /* packets that are looked up in one go */
+#define VN_RULE_ROWS 256u  /* packets that are looked up in one go */
 #define VN_PLACE_BITS 40
 #define VN_NO_VERSION UINT64_MAX
 #define VN_COUNT_CHUNK 65536u

@@ -61,7 +61,7 @@ cdef class Match:
                 raise MemoryError
             for k in range(self.n_leaves):
                 leaf = program.leaves[k]
-                self.leaves[k] = leaf.ptr
+                self.leaves[k] = leaf.program
             return
         for box in boxes:
             n += len(box)
