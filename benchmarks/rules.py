@@ -36,51 +36,31 @@ TURNS = 15
 # -- What is asked of the table: the only lines that know its interface -------------------------
 
 
-def flow_table() -> Any:
-    """veridnet's FlowTable, or with VN_STANDIN=1 what only has its interface."""
-    if os.environ.get("VN_STANDIN"):
-        from standin import FlowTable
-    else:
-        try:
-            from veridnet import FlowTable
-        except ImportError:
-            raise BenchError("this veridnet has no FlowTable") from None
-    return FlowTable
+def load(path: Path) -> Any:
+    """A table of a ClassBench file, its engines built: its ids are places in the file."""
+    from veridnet import FlowTable
 
-
-def load(path: Path, rt: Any) -> Any:
-    """A table of a ClassBench file: its ids are places in the file."""
-    return flow_table().load(path, format="classbench", rt=rt)
+    table = FlowTable.load(path, format="classbench")
+    table.compile()
+    return table
 
 
 def hold(table: Any) -> None:
     """Keeps what is added from now on in the delta: no merge in the background."""
-    if hasattr(table, "hold"):
-        table.hold()
+    table.merging = False
 
 
 def settle(table: Any) -> None:
     """Waits until the merges have ended and what they replaced is freed."""
-    if hasattr(table, "settle"):
-        table.settle()
+    if not table.settle(120):
+        raise BenchError("the merges have not ended after 120 s")
 
 
 def l2fwd(rt: Any, ports: Sequence[Any], table: Any) -> Any:
     """`veridnet l2fwd --rules`; without a table, l2fwd as ever."""
     from veridnet.apps.l2fwd import L2fwd
 
-    if table is None or os.environ.get("VN_STANDIN"):
-        return L2fwd(rt, ports, burst=32)
     return L2fwd(rt, ports, burst=32, rules=table)
-
-
-def parsed(text: str) -> Any:
-    """A match as `add` takes it without parsing, if it does; else its text."""
-    try:
-        from veridnet.headers.match import parse
-    except ImportError:
-        return text
-    return parse(text)
 
 
 def columns(trace: Any) -> Any:
@@ -171,7 +151,7 @@ def classify(rt: Any, settings: dict[str, Any]) -> dict[str, Any]:
     data, winners = acl.keys(trace), np.empty(len(trace), "i4")
     raw.classify(data, winners)
     with rule_file(name, places) as path:
-        table = load(path, rt)
+        table = load(path)
     whole = columns(trace)
     bursts = [columns(trace[k : k + 256]) for k in range(0, len(trace), 256)]
     if delta:
@@ -210,7 +190,7 @@ def add_delta(rt: Any, table: Any, filters: Any, n: int, data: Any) -> Any:
     import numpy as np
 
     extra = filters[np.linspace(0, len(filters) - 1, n).astype("i8")]
-    ids = [table.add(parsed(match(row)), priority=1) for row in extra]
+    ids = [table.add(match(row), priority=1) for row in extra]
     both = np.concatenate([extra, filters])
     both["place"] = np.arange(len(both))
     expected = np.empty(len(data), "i4")
@@ -265,7 +245,7 @@ def forward(rt: Any, settings: dict[str, Any]) -> dict[str, Any]:
     table = None
     if settings["rules"]:
         with rule_file(settings["set"]) as path:
-            table = load(path, rt)
+            table = load(path)
     with forwarder(rt, settings, table) as count:
         time.sleep(WARMUP)
         pps, _ = rate(count, settings["seconds"], time.sleep)
@@ -301,8 +281,8 @@ def updates(rt: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """
     seconds = float(settings["seconds"])
     with rule_file(settings["set"]) as path:
-        table = load(path, rt)
-    made = [parsed(text) for text in texts(DELTA)]
+        table = load(path)
+    made = texts(DELTA)
     found: dict[str, Any] = {}
     with forwarder(rt, settings, table) as count:
         time.sleep(WARMUP)
@@ -350,7 +330,7 @@ def latencies(table: Any, block: Any, cpu: int, n: int) -> float:
     reader = Reader(table, block, cpu)
     reader.start()
     samples = []
-    rule_of_all = parsed("ip_version == 4")
+    rule_of_all = "ip_version == 4"
     try:
         for _ in range(n):
             time.sleep(0.002)
@@ -373,7 +353,7 @@ def latencies(table: Any, block: Any, cpu: int, n: int) -> float:
 
 def one_way(table: Any, n: int) -> dict[str, float]:
     """n adds that stay: adds a second until all are merged, and the CPU time of the merges."""
-    made = [parsed(text) for text in texts(n)]
+    made = texts(n)
     start, cpu, own = time.perf_counter(), time.process_time(), time.thread_time()
     for text in made:
         table.add(text, priority=1)

@@ -45,6 +45,9 @@ limited_free(void *p)
 	free(p);
 }
 
+/* Tries are read at random: 128 pages of 4 KiB are more than the first TLB holds, and cost 20 %. */
+#define WORTH_A_HUGE_PAGE (32u << 10)
+
 /* What stands before each block. DPDK's own blocks have a header there, too, but not this mark. */
 struct head {
 	uint64_t mark;
@@ -68,7 +71,7 @@ zmalloc(const char *type, size_t size, unsigned int align, int socket)
 	(void)socket;
 	if (align > sizeof(*h))
 		return NULL; /* (a cache line is what rte_acl asks for) */
-	if (bytes >= VN_HUGE_2M) {
+	if (bytes >= WORTH_A_HUGE_PAGE) {
 		bytes = RTE_ALIGN_CEIL(bytes, VN_HUGE_2M);
 		h = vn_thp_reserve(bytes);
 		if (h)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 
+#include <rte_prefetch.h>
+
 #include "vn_engine.h"
 
 struct vn_columns
@@ -40,36 +42,57 @@ make_keys(const struct vn_group *g, struct vn_keys *keys, const struct vn_column
 	}
 }
 
+/* in[i]: is row from + i of the shape that the group is for? */
+static void
+guarded_rows(const struct vn_group *g, const struct vn_columns *c, uint32_t from, uint32_t n,
+	     uint8_t *in)
+{
+	const char *at[VN_COLUMNS]; /* only what the guard looks at */
+
+	for (uint32_t k = 0; k < g->n_guard; k++) {
+		uint16_t f = g->guard[k].field;
+
+		at[f] = ((const char *const *)c)[f] + (size_t)from * vn_field_size[f];
+	}
+	vn_match((const struct vn_columns *)at, g->guard, g->n_guard, in, n);
+}
+
+/* The next rows' columns: they come from memory while the engines are at work on these. */
+static void
+fetch(const struct vn_group *g, const struct vn_columns *c, uint32_t from, uint32_t n)
+{
+	for (uint32_t k = 0; k < g->n_parts; k++) {
+		const struct vn_key_part *p = &g->parts[k];
+		const char *x = ((const char *const *)c)[p->field] + (size_t)from * p->size;
+
+		for (uint32_t at = 0; at < n * p->size; at += RTE_CACHE_LINE_SIZE)
+			rte_prefetch0(x + at);
+	}
+}
+
 void
 vn_base_search(const struct vn_base *b, struct vn_keys *keys, const struct vn_columns *c,
-	       uint32_t from, uint32_t n, uint32_t *index)
+	       uint32_t from, uint32_t n, uint32_t ahead, uint32_t *index)
 {
 	uint8_t in[VN_RULE_ROWS];
 	uint16_t rows[VN_RULE_ROWS];
 	uint32_t result[VN_RULE_ROWS];
-	struct vn_columns moved;
 
-	if (from)
-		moved = vn_columns_from(c, from);
 	for (uint32_t k = 0; k < b->n_groups; k++) {
 		const struct vn_group *g = &b->groups[k];
 		uint32_t some = n;
 
-		if (g->n_guard || k) {
-			if (g->n_guard)
-				vn_match(from ? &moved : c, g->guard, g->n_guard, in, n);
-			else
-				memset(in, 1, n);
+		if (g->n_guard) {
+			guarded_rows(g, c, from, n, in);
 			some = 0;
-			for (uint32_t i = 0; i < n; i++) {
-				rows[some] = i;
-				some += in[i] & 1;
-			}
+			for (uint32_t i = 0; i < n; i++)
+				some += in[i];
 			if (some == 0)
 				continue;
 		}
 		if (some == n) {
 			make_keys(g, keys, c, NULL, from, n);
+			fetch(g, c, from + n, ahead);
 			if (k == 0) { /* nothing was found yet */
 				look_up(g, keys, n, index);
 				continue;
@@ -79,6 +102,11 @@ vn_base_search(const struct vn_base *b, struct vn_keys *keys, const struct vn_co
 				if (result[i] - 1 < index[i] - 1) /* 0 is the largest here */
 					index[i] = result[i];
 			continue;
+		}
+		some = 0;
+		for (uint32_t i = 0; i < n; i++) {
+			rows[some] = i;
+			some += in[i];
 		}
 		make_keys(g, keys, c, rows, from, some);
 		look_up(g, keys, some, result);
@@ -125,6 +153,18 @@ vn_engine_name(char *name, size_t size)
 	return name;
 }
 
+static int
+by_offset(const void *a, const void *b)
+{
+	return (int)((const struct vn_key_part *)a)->offset - ((const struct vn_key_part *)b)->offset;
+}
+
+void
+vn_sort_parts(struct vn_group *g)
+{
+	qsort(g->parts, g->n_parts, sizeof(g->parts[0]), by_offset);
+}
+
 void
 vn_plain_layout(const struct vn_build *w, struct vn_group *g)
 {
@@ -132,21 +172,22 @@ vn_plain_layout(const struct vn_build *w, struct vn_group *g)
 	uint32_t offset = 0;
 
 	g->n_parts = 0;
-	for (uint32_t k = 0; k < box->n; k++) {
-		const struct vn_test *t = &box->tests[k];
+	for (uint16_t size = 8; size; size /= 2) { /* the larger first: none crosses a word */
+		for (uint32_t k = 0; k < box->n; k++) {
+			const struct vn_test *t = &box->tests[k];
+			uint32_t bytes = RTE_MIN(size, (uint16_t)4);
 
-		if (vn_guards(w, t))
-			continue;
-		for (uint32_t p = 0; p < (t->size == 8 ? 2 : 1); p++) {
-			uint32_t bytes = RTE_MIN(t->size, (uint16_t)4);
-
-			g->parts[g->n_parts++] = (struct vn_key_part){
-				.field = t->field, .size = t->size, .bytes = bytes,
-				.shift = t->size == 8 && p == 0 ? 32 : 0, .offset = offset};
-			offset += bytes;
+			if (t->size != size || vn_guards(w, t))
+				continue;
+			for (uint32_t p = 0; p < (size == 8 ? 2 : 1); p++) {
+				g->parts[g->n_parts++] = (struct vn_key_part){
+					.field = t->field, .size = size, .bytes = bytes,
+					.shift = size == 8 && p == 0 ? 32 : 0, .offset = offset};
+				offset += bytes;
+			}
 		}
 	}
-	g->stride = offset;
+	g->stride = RTE_ALIGN_CEIL(offset, 4u);
 }
 
 /* -- groups */
@@ -299,9 +340,11 @@ vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, uint64_t ma
 	}
 	b->rules = rules;
 	b->ids[0] = -1;
+	b->in_order = true;
 	for (uint32_t i = 1; i <= n_rules; i++) {
 		b->orders[i] = rules[i]->order;
 		b->ids[i] = rules[i]->id;
+		b->in_order &= b->ids[i] == (int32_t)i - 1;
 		b->n_boxes += rules[i]->n_boxes;
 		if (vn_tuples_add(b->tuples, rules[i], NULL) < 0) {
 			vn_engine_fail(&w, -ENOMEM, "no memory for the rules");

@@ -52,6 +52,7 @@ struct vn_base {
 	struct vn_rule **rules; /* 1..n_rules, the largest order first; rules[0] is NULL */
 	uint64_t *orders;	/* theirs; 0 for 0 */
 	int32_t *ids;		/* -1 for 0 */
+	bool in_order;		/* all ids are their index - 1 */
 	uint32_t n_rules;
 	uint64_t n_dead; /* that were removed since: a hint that visibility must be looked at */
 	uint64_t n_boxes;
@@ -74,9 +75,10 @@ struct vn_base *vn_base_create(struct vn_rule **rules, uint32_t n_rules, int eng
 			       uint64_t max_bytes, char *error, size_t error_size);
 /* Frees it, but not the rules. */
 void vn_base_free(struct vn_base *b);
-/* index[i]: the rule that wins for row from + i, 0: none. `index` is 0 before. */
+/* index[i]: the rule that wins for row from + i, 0: none. `index` is 0 before. `ahead` rows behind
+ * these are looked up next. */
 void vn_base_search(const struct vn_base *b, struct vn_keys *keys, const struct vn_columns *c,
-		    uint32_t from, uint32_t n, uint32_t *index);
+		    uint32_t from, uint32_t n, uint32_t ahead, uint32_t *index);
 /* Columns whose first row is `row` of others. */
 struct vn_columns vn_columns_from(const struct vn_columns *c, uint32_t row);
 

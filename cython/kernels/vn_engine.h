@@ -30,6 +30,8 @@ int vn_engine_fail(const struct vn_build *w, int rc, const char *what);
 const char *vn_engine_name(char *name, size_t size);
 /* The length of a prefix; -1 if the test is none. */
 int vn_prefix_of(const struct vn_test *t);
+/* Parts in the order of their offsets. */
+void vn_sort_parts(struct vn_group *g);
 /* Keys with the columns of the first box, one after the other. */
 void vn_plain_layout(const struct vn_build *w, struct vn_group *g);
 

@@ -139,6 +139,7 @@ acl_plan(const struct vn_build *w, struct vn_group *g, struct acl_layout *l)
 		offset += size;
 	}
 	g->stride = RTE_ALIGN_CEIL(offset, 4u);
+	vn_sort_parts(g);
 	return 0;
 }
 

@@ -6,6 +6,8 @@
 
 #include "vn_parse.h"
 
+#define VN_ROWS_MOST 256u
+
 /* A column and the bits of it that count. */
 struct vn_masked {
 	uint64_t mask;
@@ -13,7 +15,8 @@ struct vn_masked {
 	uint16_t size;
 };
 
-/* Where a column goes in a key; big endian, as rte_acl reads it. */
+/* Where a column goes in a key; big endian, as rte_acl reads it. A part lies within four bytes of
+ * the key that begin at a multiple of four; parts are in the order of their offsets. */
 struct vn_key_part {
 	uint16_t field;
 	uint8_t size;	/* of the column */
@@ -25,7 +28,8 @@ struct vn_key_part {
 /* h[i]: hash of row from + i. */
 void vn_rows_hash(const struct vn_columns *c, const struct vn_masked *fields, uint32_t n_fields,
 		  uint32_t from, uint32_t n, uint32_t *h);
-/* Keys of the rows that `rows` names (NULL: from, from + 1, ...), `stride` bytes apart. */
+/* Keys of the rows that `rows` names (NULL: from, from + 1, ...), `stride` bytes apart, a multiple
+ * of 4. At most VN_ROWS_MOST rows. */
 void vn_rows_keys(const struct vn_columns *c, const struct vn_key_part *parts, uint32_t n_parts,
 		  const uint16_t *rows, uint32_t from, uint32_t n, uint32_t stride, uint8_t *keys);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The loops of vn_rows.h, which the compiler makes vectors of. A file defines VN_ROWS(name).
  */
-#include <rte_byteorder.h>
+#include <rte_vect.h>
 
 #include "vn_rows.h"
 
@@ -48,26 +48,64 @@ VN_ROWS(vn_rows_hash)(const struct vn_columns *c, const struct vn_masked *fields
 		h[i] = vn_hash_end(h[i]);
 }
 
-#define PUT8(x) (uint8_t)(x)
-#define PUT16(x) rte_cpu_to_be_16((uint16_t)(x))
-#define PUT32(x) rte_cpu_to_be_32((uint32_t)(x))
+/* Keys are made in two steps: each four bytes of all keys, as a column of words, which are vector
+ * operations; then words into keys, four of four rows at once. */
+#define BE8(x) (uint32_t)(uint8_t)(x)
+#define BE16(x) (uint32_t)__builtin_bswap16((uint16_t)(x))
+#define BE32(x) __builtin_bswap32((uint32_t)(x))
 
-/* A column of `bits` into `to` bits of each key. */
-#define KEYS(bits, to)                                                                             \
-	static inline void keys##bits##_##to(const uint##bits##_t *restrict x, unsigned int shift, \
+/* The part of a column in its word: written where the word is new, else added. */
+#define WORD(bits, to)                                                                             \
+	static inline void word##bits##_##to(const uint##bits##_t *restrict x, unsigned int right, \
+					     unsigned int left, bool fresh,                        \
 					     const uint16_t *restrict rows, uint32_t n,            \
-					     uint32_t stride, uint8_t *restrict out)               \
+					     uint32_t *restrict w)                                 \
 	{                                                                                          \
-		for (uint32_t i = 0; i < n; i++, out += stride) {                                  \
-			uint##to##_t v = PUT##to(x[rows ? rows[i] : i] >> shift);                  \
-                                                                                                   \
-			memcpy(out, &v, sizeof(v));                                                \
-		}                                                                                  \
+		if (rows && fresh)                                                                 \
+			for (uint32_t i = 0; i < n; i++)                                           \
+				w[i] = BE##to(x[rows[i]] >> right) << left;                        \
+		else if (rows)                                                                     \
+			for (uint32_t i = 0; i < n; i++)                                           \
+				w[i] |= BE##to(x[rows[i]] >> right) << left;                       \
+		else if (fresh)                                                                    \
+			for (uint32_t i = 0; i < n; i++)                                           \
+				w[i] = BE##to(x[i] >> right) << left;                              \
+		else                                                                               \
+			for (uint32_t i = 0; i < n; i++)                                           \
+				w[i] |= BE##to(x[i] >> right) << left;                             \
 	}
-KEYS(8, 8)
-KEYS(16, 16)
-KEYS(32, 32)
-KEYS(64, 32)
+WORD(8, 8)
+WORD(16, 16)
+WORD(32, 32)
+WORD(64, 32)
+
+/* Up to four words of n rows into their keys. */
+static inline void
+spread(uint32_t w[4][VN_ROWS_MOST], uint32_t words, uint32_t n, uint32_t stride, uint8_t *out)
+{
+	uint32_t i = 0;
+
+#ifdef __SSE2__
+	if (words == 4) {
+		for (; i + 4 <= n; i += 4, out += 4 * stride) {
+			__m128i a = _mm_loadu_si128((const __m128i *)&w[0][i]);
+			__m128i b = _mm_loadu_si128((const __m128i *)&w[1][i]);
+			__m128i c = _mm_loadu_si128((const __m128i *)&w[2][i]);
+			__m128i d = _mm_loadu_si128((const __m128i *)&w[3][i]);
+			__m128i ab = _mm_unpacklo_epi32(a, b), cd = _mm_unpacklo_epi32(c, d);
+			__m128i AB = _mm_unpackhi_epi32(a, b), CD = _mm_unpackhi_epi32(c, d);
+
+			_mm_storeu_si128((__m128i *)out, _mm_unpacklo_epi64(ab, cd));
+			_mm_storeu_si128((__m128i *)(out + stride), _mm_unpackhi_epi64(ab, cd));
+			_mm_storeu_si128((__m128i *)(out + 2 * stride), _mm_unpacklo_epi64(AB, CD));
+			_mm_storeu_si128((__m128i *)(out + 3 * stride), _mm_unpackhi_epi64(AB, CD));
+		}
+	}
+#endif
+	for (; i < n; i++, out += stride)
+		for (uint32_t k = 0; k < words; k++)
+			memcpy(out + 4 * k, &w[k][i], 4);
+}
 
 void
 VN_ROWS(vn_rows_keys)(const struct vn_columns *c, const struct vn_key_part *parts,
@@ -75,37 +113,38 @@ VN_ROWS(vn_rows_keys)(const struct vn_columns *c, const struct vn_key_part *part
 		      uint32_t stride, uint8_t *keys)
 {
 	const void *const *column = (const void *const *)c;
+	uint32_t w[4][VN_ROWS_MOST];
+	uint32_t first = 0; /* the word in w[0] */
+	uint32_t last = UINT32_MAX;
 
 	for (uint32_t k = 0; k < n_parts; k++) {
 		const struct vn_key_part *p = &parts[k];
 		const void *x = column[p->field];
-		uint8_t *out = keys + p->offset;
+		uint32_t word = p->offset / 4, left = 8 * (p->offset % 4);
+		bool fresh = word != last;
 
-		/* (rows is constant in each call, so that the loops have no test in them) */
+		if (word >= first + 4) {
+			spread(w, 4, n, stride, keys + 4 * first);
+			first = word;
+		}
+		last = word;
 		switch (p->size) {
 		case 1:
-			if (rows)
-				keys8_8((const uint8_t *)x + from, 0, rows, n, stride, out);
-			else
-				keys8_8((const uint8_t *)x + from, 0, NULL, n, stride, out);
+			word8_8((const uint8_t *)x + from, 0, left, fresh, rows, n, w[word - first]);
 			break;
 		case 2:
-			if (rows)
-				keys16_16((const uint16_t *)x + from, 0, rows, n, stride, out);
-			else
-				keys16_16((const uint16_t *)x + from, 0, NULL, n, stride, out);
+			word16_16((const uint16_t *)x + from, 0, left, fresh, rows, n,
+				  w[word - first]);
 			break;
 		case 4:
-			if (rows)
-				keys32_32((const uint32_t *)x + from, 0, rows, n, stride, out);
-			else
-				keys32_32((const uint32_t *)x + from, 0, NULL, n, stride, out);
+			word32_32((const uint32_t *)x + from, 0, left, fresh, rows, n,
+				  w[word - first]);
 			break;
 		default:
-			if (rows)
-				keys64_32((const uint64_t *)x + from, p->shift, rows, n, stride, out);
-			else
-				keys64_32((const uint64_t *)x + from, p->shift, NULL, n, stride, out);
+			word64_32((const uint64_t *)x + from, p->shift, left, fresh, rows, n,
+				  w[word - first]);
 		}
 	}
+	if (last != UINT32_MAX)
+		spread(w, last - first + 1, n, stride, keys + 4 * first);
 }

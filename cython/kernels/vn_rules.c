@@ -267,7 +267,8 @@ vn_rules_classify(struct vn_rules *t, unsigned int r, const struct vn_columns *c
 		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS);
 
 		memset(index, 0, some * sizeof(index[0]));
-		vn_base_search(b, reader->keys, c, from, some, index);
+		vn_base_search(b, reader->keys, c, from, some,
+			       RTE_MIN(n - from - some, VN_RULE_ROWS), index);
 		if (plain)
 			for (uint32_t i = 0; i < some; i++)
 				hit[from + i] = b->rules[index[i]];
@@ -291,10 +292,15 @@ vn_rules_ids(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS);
 
 		memset(index, 0, some * sizeof(index[0]));
-		vn_base_search(b, reader->keys, c, from, some, index);
+		vn_base_search(b, reader->keys, c, from, some,
+			       RTE_MIN(n - from - some, VN_RULE_ROWS), index);
 		if (plain) {
-			for (uint32_t i = 0; i < some; i++)
-				ids[from + i] = b->ids[index[i]];
+			if (b->in_order)
+				for (uint32_t i = 0; i < some; i++)
+					ids[from + i] = (int32_t)index[i] - 1;
+			else
+				for (uint32_t i = 0; i < some; i++)
+					ids[from + i] = b->ids[index[i]];
 			continue;
 		}
 		search_more(reader, c, pkts, from, some, index, hit);

@@ -198,6 +198,7 @@ class FlowTable:
         self._lock = threading.RLock()
         self._entries: dict[int, Entry] = {}
         self._places = 0
+        self._reading_bytes = 0  # rules that do
         self._sets = dict(sets or {})
         self._meters = dict(meters or {})
         self._default = tuple(default)
@@ -378,6 +379,8 @@ class FlowTable:
         return self._programs(rule.actions)
 
     def _changed(self, change: Transaction) -> None:
+        for entries, step in ((change.gone, -1), (change.now, 1)):
+            self._reading_bytes += step * sum(e.match.needs_packets for e in entries.values())
         for id in change.gone:
             self._timed.pop(id, None)
         for id, entry in change.now.items():
@@ -488,7 +491,7 @@ class FlowTable:
             packets = packets.headers
         if isinstance(packets, HeaderTable):
             columns, rows = packets._columns, len(packets)
-            if self._reads_bytes():
+            if self._reading_bytes:
                 raise ConfigError("a rule reads bytes that no column has: classify bursts")
             found: NDArray[np.int32] = self._native.classify_arrays(
                 columns, rows, lambda name: plain_column(name, columns, rows)
@@ -500,9 +503,6 @@ class FlowTable:
                 f"(Headers.from_arrays), not {type(packets).__name__}"
             )
         return self._native.classify(packets)  # type: ignore[no-any-return]
-
-    def _reads_bytes(self) -> bool:
-        return any(e.match.needs_packets for e in self._entries.values() if e.match.special)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -4,8 +4,9 @@
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
@@ -23,6 +24,13 @@ from veridnet._native.matchers cimport Program
 
 from veridnet._native import headers as native_headers
 from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
+
+cdef extern from * nogil:
+    int ctz "__builtin_ctzll"(unsigned long long x)
+
+np_ndarray = np.ndarray
+# (name, dtype) of each column; filled when the columns are known.
+cdef list _columns = []
 
 #: Engine -> its number in the kernel.
 ENGINES = {"auto": 0, "acl": 1, "hash": 2, "fib": 3, "tuple": 4}
@@ -342,32 +350,42 @@ cdef class RuleTable:
         fill(name) gives a column that `arrays` lacks, or raises.
         """
         cdef void *columns[128]
-        cdef const uint8_t[::1] memory
+        cdef Py_buffer views[128]
         cdef int32_t[::1] result
         cdef uint64_t need[2]
-        cdef int r = self.take_reader(), i
+        cdef uint64_t rest
+        cdef int r = self.take_reader(), i, k, n_views = 0
+        out = np.empty(rows, np.int32)
         try:
+            if not _columns:
+                _columns.append(native_headers.columns_of())
             vn.vn_rules_online(self.ptr, r)
             vn.vn_rules_needs2(self.ptr, r, need)
             memset(columns, 0, sizeof(columns))
-            keep = []
-            for i, (name, dtype) in enumerate(native_headers.columns_of()):
-                if not need[i >> 6] >> (i & 63) & 1:
-                    continue
-                array = np.ascontiguousarray(arrays[name] if name in arrays else fill(name), dtype)
-                if array.shape != (rows,):
-                    raise ValueError(f"{name} has shape {array.shape}, not ({rows},)")
-                keep.append(array)
-                if rows:
-                    memory = array.view(np.uint8)
-                    columns[i] = <void *>&memory[0]
-            out = np.empty(rows, np.int32)
+            for k in range(2):  # no-cython-lint
+                rest = need[k]
+                while rest:
+                    i = 64 * k + ctz(rest)
+                    rest &= rest - 1
+                    name, dtype = <tuple>(<list>_columns[0])[i]
+                    array = arrays.get(name)
+                    if array is None:
+                        array = fill(name)
+                    if type(array) is not np_ndarray or array.dtype is not dtype:
+                        array = np.asarray(array, dtype)
+                    PyObject_GetBuffer(np.ascontiguousarray(array), &views[n_views], PyBUF_SIMPLE)
+                    n_views += 1
+                    if views[n_views - 1].len != <Py_ssize_t>rows * <Py_ssize_t>dtype.itemsize:
+                        raise ValueError(f"{name} has shape {array.shape}, not ({rows},)")
+                    columns[i] = views[n_views - 1].buf
             if rows:
                 result = out
                 with nogil:
                     vn.vn_rules_ids(self.ptr, r, <vn.vn_columns *>columns, NULL, rows, &result[0])
             return out
         finally:
+            for k in range(n_views):
+                PyBuffer_Release(&views[k])
             vn.vn_rules_offline(self.ptr, r)
             self.readers.append(r)
             self.in_use -= 1
