@@ -32,3 +32,10 @@ vn_rows_keys(const struct vn_columns *c, const struct vn_key_part *parts, uint32
 {
 	AT_BEST(vn_rows_keys, c, parts, n_parts, rows, from, n, stride, keys);
 }
+
+void
+vn_rows_lanes(const struct vn_columns *c, const struct vn_masked *fields, uint32_t n_fields,
+	      uint32_t from, uint32_t n, struct vn_lanes *out)
+{
+	AT_BEST(vn_rows_lanes, c, fields, n_fields, from, n, out);
+}

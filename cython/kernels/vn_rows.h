@@ -33,12 +33,25 @@ void vn_rows_hash(const struct vn_columns *c, const struct vn_masked *fields, ui
 void vn_rows_keys(const struct vn_columns *c, const struct vn_key_part *parts, uint32_t n_parts,
 		  const uint16_t *rows, uint32_t from, uint32_t n, uint32_t stride, uint8_t *keys);
 
+/* The first VN_LANES columns of a table as 32-bit numbers, the rows of each together: what boxes are
+ * compared with in one go. */
+#define VN_LANES 8u
+struct vn_lanes {
+	uint32_t at[VN_LANES];
+} __attribute__((aligned(32)));
+/* out[i]: row from + i; lanes beyond n_fields are 0. At most VN_ROWS_MOST rows. */
+void vn_rows_lanes(const struct vn_columns *c, const struct vn_masked *fields, uint32_t n_fields,
+		   uint32_t from, uint32_t n, struct vn_lanes *out);
+
 #define VN_ROWS_SIGNATURES(suffix)                                                                 \
 	void vn_rows_hash##suffix(const struct vn_columns *c, const struct vn_masked *fields,      \
 				  uint32_t n_fields, uint32_t from, uint32_t n, uint32_t *h);      \
 	void vn_rows_keys##suffix(const struct vn_columns *c, const struct vn_key_part *parts,     \
 				  uint32_t n_parts, const uint16_t *rows, uint32_t from,           \
-				  uint32_t n, uint32_t stride, uint8_t *keys)
+				  uint32_t n, uint32_t stride, uint8_t *keys);             \
+	void vn_rows_lanes##suffix(const struct vn_columns *c, const struct vn_masked *fields,     \
+				   uint32_t n_fields, uint32_t from, uint32_t n,                   \
+				   struct vn_lanes *out)
 VN_ROWS_SIGNATURES(_plain);
 VN_ROWS_SIGNATURES(_avx2);
 VN_ROWS_SIGNATURES(_avx512);

@@ -148,3 +148,35 @@ VN_ROWS(vn_rows_keys)(const struct vn_columns *c, const struct vn_key_part *part
 	if (last != UINT32_MAX)
 		spread(w, last - first + 1, n, stride, keys + 4 * first);
 }
+
+void
+VN_ROWS(vn_rows_lanes)(const struct vn_columns *c, const struct vn_masked *fields,
+		       uint32_t n_fields, uint32_t from, uint32_t n, struct vn_lanes *out)
+{
+	const void *const *column = (const void *const *)c;
+	uint32_t w[4][VN_ROWS_MOST];
+
+	for (uint32_t first = 0; first < VN_LANES; first += 4) {
+		for (uint32_t k = first; k < first + 4; k++) {
+			const void *x = k < n_fields ? column[fields[k].field] : NULL;
+			uint32_t *to = w[k - first];
+
+			switch (k < n_fields ? fields[k].size : 0) {
+			case 1:
+				for (uint32_t i = 0; i < n; i++)
+					to[i] = ((const uint8_t *)x)[from + i];
+				break;
+			case 2:
+				for (uint32_t i = 0; i < n; i++)
+					to[i] = ((const uint16_t *)x)[from + i];
+				break;
+			case 4:
+				memcpy(to, (const uint32_t *)x + from, n * sizeof(*to));
+				break;
+			default:
+				memset(to, 0, n * sizeof(*to));
+			}
+		}
+		spread(w, 4, n, sizeof(*out), (uint8_t *)&out->at[first]);
+	}
+}

@@ -67,19 +67,23 @@ fixed_bits(const struct vn_test *t)
 	return t->mask & ~(UINT64_MAX >> __builtin_clzll(differ));
 }
 
-/* Fewer bits, so that boxes share a tuple: addresses by whole bytes, three at most of four, and
- * other columns only where the addresses say little. */
+/* How much of a box a tuple looks at, so that many boxes share one: addresses by whole bytes, three
+ * at most of four; those and the exact values of smaller columns; everything. */
+enum detail { ADDRESSES, VALUES, ALL, DETAILS };
+
 static uint64_t
-relaxed_bits(const struct vn_test *t, bool addressed)
+reduced_bits(const struct vn_test *t, enum detail detail)
 {
 	uint64_t fixed = fixed_bits(t), ones = t->size == 8 ? UINT64_MAX : (1ULL << 8 * t->size) - 1;
 	unsigned int length;
 
+	if (detail == ALL)
+		return fixed;
 	if (t->size < 4)
-		return !addressed && fixed == ones ? fixed : 0;
+		return detail == VALUES && fixed == ones ? fixed : 0;
 	/* the leading ones */
 	length = __builtin_clzll(~(fixed << (64 - 8 * t->size)) | 1);
-	length = RTE_MIN(length & ~7u, 8u * t->size - (t->size == 4 ? 8 : 0));
+	length = RTE_MIN(length & ~7u, 8u * t->size - (t->size == 4 && detail == ADDRESSES ? 8 : 0));
 	return length ? ones & ~(ones >> length) : 0;
 }
 
@@ -89,17 +93,12 @@ struct shape {
 };
 
 static void
-shape_of(const struct vn_box *box, bool relaxed, struct shape *s)
+shape_of(const struct vn_box *box, enum detail detail, struct shape *s)
 {
-	unsigned int address_bits = 0;
-
-	for (uint32_t k = 0; k < box->n; k++)
-		if (box->tests[k].size >= 4)
-			address_bits += __builtin_popcountll(relaxed_bits(&box->tests[k], true));
 	s->n = s->bits = 0;
 	for (uint32_t k = 0; k < box->n; k++) {
 		const struct vn_test *t = &box->tests[k];
-		uint64_t mask = relaxed ? relaxed_bits(t, address_bits >= 24) : fixed_bits(t);
+		uint64_t mask = reduced_bits(t, detail);
 
 		if (mask == 0)
 			continue;
@@ -122,18 +121,6 @@ fits(const struct vn_tuple *t, const struct vn_box *box)
 		    t->fields[i].mask & ~fixed_bits(&box->tests[k]))
 			return false;
 	}
-	return true;
-}
-
-static bool
-same(const struct vn_tuple *t, const struct shape *s)
-{
-	if (t->n_fields != s->n)
-		return false;
-	for (uint32_t i = 0; i < s->n; i++)
-		if (t->fields[i].field != s->fields[i].field ||
-		    t->fields[i].mask != s->fields[i].mask)
-			return false;
 	return true;
 }
 
@@ -206,13 +193,15 @@ choose(struct vn_tuples *ts, const struct vn_box *box)
 	}
 	if (best)
 		return best;
-	shape_of(box, true, &s);
-	if (fallback && s.bits <= fallback->total_bits) {
-		shape_of(box, false, &s);
-		if (same(fallback, &s) || s.bits <= fallback->total_bits)
-			return fallback; /* no tuple tells these boxes apart */
+	for (enum detail detail = ADDRESSES; detail < DETAILS; detail++) {
+		shape_of(box, detail, &s);
+		/* (addresses alone say little of a box that has none, or wide ones) */
+		if (detail == ADDRESSES && s.bits < 16)
+			continue;
+		if (!fallback || s.bits > fallback->total_bits)
+			return tuple_create(ts, &s);
 	}
-	return tuple_create(ts, &s);
+	return fallback; /* no tuple tells these boxes apart */
 }
 
 /* -- changing ------------------------------------------------------------------------------------ */
@@ -230,6 +219,13 @@ link(struct vn_buckets *b, struct vn_node *n)
 	__atomic_store_n(&b->tags[at], 1, __ATOMIC_RELEASE);
 }
 
+static struct vn_node *
+node_create(void)
+{
+	return aligned_alloc(sizeof(struct vn_lanes),
+			     RTE_ALIGN_CEIL(sizeof(struct vn_node), sizeof(struct vn_lanes)));
+}
+
 /* Nodes are in two chains at once while both tables are looked at, so they are copied. */
 static int
 grow(struct vn_tuples *ts, struct vn_tuple *t)
@@ -240,7 +236,7 @@ grow(struct vn_tuples *ts, struct vn_tuple *t)
 		return -ENOMEM;
 	for (size_t i = 0; i < (size_t)1 << old->bits; i++) {
 		for (struct vn_node *n = old->heads[i]; n; n = n->next) {
-			struct vn_node *copy = malloc(sizeof(*copy));
+			struct vn_node *copy = node_create();
 
 			if (copy == NULL) {
 				buckets_release(b);
@@ -261,6 +257,29 @@ grow(struct vn_tuples *ts, struct vn_tuple *t)
 	return 0;
 }
 
+/* Lays a box out for vn_lanes; a column that has no lane gets one, if there is one left. */
+static void
+to_lanes(struct vn_tuples *ts, struct vn_node *n)
+{
+	for (uint32_t k = 0; k < n->box->n; k++) {
+		const struct vn_test *t = &n->box->tests[k];
+		uint32_t lane = 0;
+
+		while (lane < ts->n_lanes && ts->lanes[lane].field != t->field)
+			lane++;
+		if (t->size > 4 || lane == VN_LANES)
+			return;
+		if (lane == ts->n_lanes) {
+			ts->lanes[lane] = (struct vn_masked){.field = t->field, .size = t->size};
+			RELEASE(&ts->n_lanes, lane + 1);
+		}
+		n->mask.at[lane] = (uint32_t)t->mask;
+		n->lo.at[lane] = (uint32_t)t->lo;
+		n->span.at[lane] = (uint32_t)t->span;
+	}
+	n->in_lanes = true;
+}
+
 static struct vn_node *
 add_box(struct vn_tuples *ts, struct vn_rule *rule, const struct vn_box *box)
 {
@@ -272,11 +291,12 @@ add_box(struct vn_tuples *ts, struct vn_rule *rule, const struct vn_box *box)
 	if (t->n_nodes >= (1u << t->buckets->bits) / 2 && t->buckets->bits + 2 <= MAX_BITS &&
 	    grow(ts, t) < 0)
 		return NULL;
-	n = malloc(sizeof(*n));
+	n = node_create();
 	if (n == NULL)
 		return NULL;
 	*n = (struct vn_node){
 		.order = rule->order, .rule = rule, .box = box, .tuple = t, .hash = box_hash(t, box)};
+	to_lanes(ts, n);
 	if (n->order > t->max_order)
 		__atomic_store_n(&t->max_order, n->order, __ATOMIC_RELEASE);
 	link(t->buckets, n);
@@ -388,16 +408,40 @@ holds(const struct vn_box *box, const struct vn_columns *c, uint32_t row)
 	return true;
 }
 
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+/* Four lanes of a row against those of a box: all ones where it holds. */
+static inline quad
+compare(const uint32_t *row, const uint32_t *mask, const uint32_t *lo, const uint32_t *span)
+{
+	return (quad)(((*(const quad *)row & *(const quad *)mask) - *(const quad *)lo) <=
+		      *(const quad *)span);
+}
+
+static inline bool
+lanes_hold(const struct vn_node *n, const struct vn_lanes *row)
+{
+	union {
+		quad q;
+		uint64_t u[2];
+	} r = {compare(row->at, n->mask.at, n->lo.at, n->span.at) &
+	       compare(row->at + 4, n->mask.at + 4, n->lo.at + 4, n->span.at + 4)};
+
+	return (r.u[0] & r.u[1]) == UINT64_MAX;
+}
+
 /* The first rule of a chain that holds, whose order is in above..below. */
 static inline const struct vn_rule *
 walk(const struct vn_buckets *b, uint32_t hash, const struct vn_columns *c, uint32_t row,
-     uint64_t version, uint64_t above, uint64_t below)
+     const struct vn_lanes *lanes, uint64_t version, uint64_t above, uint64_t below)
 {
 	for (const struct vn_node *n = ACQUIRE(&b->heads[slot(b, hash)]); n; n = ACQUIRE(&n->next)) {
 		if (n->order <= above)
 			return NULL;
-		if (n->hash == hash && n->order < below && vn_rule_visible(n->rule, version) &&
-		    holds(n->box, c, row))
+		/* A box that is too new may have lanes that the row lacks: it is not visible. */
+		if (n->hash == hash && n->order < below &&
+		    (lanes && n->in_lanes ? lanes_hold(n, lanes) : holds(n->box, c, row)) &&
+		    vn_rule_visible(n->rule, version))
 			return n->rule;
 	}
 	return NULL;
@@ -410,6 +454,8 @@ vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_
 	const struct vn_tuple_list *list = ACQUIRE(&ts->list);
 	uint32_t h[VN_RULE_ROWS];
 	uint16_t rows[VN_RULE_ROWS];
+	struct vn_lanes lanes[VN_RULE_ROWS];
+	bool laid_out = false;
 	uint64_t least = UINT64_MAX;
 
 	for (uint32_t i = 0; i < n; i++)
@@ -429,10 +475,14 @@ vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_
 			rows[found] = i;
 			found += (LOAD(&b->tags[h[i] >> shift]) != 0) & (best[i] < most);
 		}
+		if (found && !laid_out) {
+			vn_rows_lanes(c, ts->lanes, ACQUIRE(&ts->n_lanes), from, n, lanes);
+			laid_out = true;
+		}
 		for (uint32_t i = 0; i < found; i++) {
 			uint32_t row = rows[i];
-			const struct vn_rule *r = walk(b, h[row], c, from + row, version, best[row],
-						       UINT64_MAX);
+			const struct vn_rule *r = walk(b, h[row], c, from + row, &lanes[row], version,
+						       best[row], UINT64_MAX);
 
 			if (r) {
 				hit[row] = r;
@@ -456,7 +506,7 @@ vn_tuples_row(const struct vn_tuples *ts, const struct vn_columns *c, uint32_t r
 		if (ACQUIRE(&t->n_nodes) == 0 || ACQUIRE(&t->max_order) <= above)
 			continue;
 		r = walk(ACQUIRE(&t->buckets), vn_row_hash(c, t->fields, t->n_fields, row), c, row,
-			 version, above, below);
+			 NULL, version, above, below);
 		if (r) {
 			best = r;
 			above = r->order;

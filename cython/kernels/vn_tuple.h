@@ -9,7 +9,7 @@
 #include "vn_rules.h"
 #include "vn_rows.h"
 
-#define VN_CHAIN 6 /* boxes of one masked value before a finer tuple is tried */
+#define VN_CHAIN 12 /* boxes of one masked value before a finer tuple is tried */
 
 struct vn_node {
 	struct vn_node *next;
@@ -18,6 +18,8 @@ struct vn_node {
 	const struct vn_box *box;
 	struct vn_tuple *tuple;
 	uint32_t hash;
+	bool in_lanes; /* the box as it is compared with struct vn_lanes: (lane & mask) - lo <= span */
+	struct vn_lanes mask, lo, span;
 };
 
 /* The hash table of a tuple: replaced as a whole when it grows. */
@@ -45,6 +47,9 @@ struct vn_tuple_list {
 struct vn_tuples {
 	struct vn_tuple_list *list;
 	uint64_t n_nodes;
+	/* Columns of four bytes or fewer that boxes test, as they came. */
+	uint32_t n_lanes;
+	struct vn_masked lanes[VN_LANES];
 	/* Frees something when no reader can see it any more; NULL: there are no readers yet. */
 	void (*later)(void *of, void *p, void (*release)(void *));
 	void *of;
