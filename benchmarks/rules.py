@@ -27,8 +27,8 @@ LARGE = ("acl1_100k", "fw1_100k")
 SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 #: Rules in the delta.
 DELTA = 1000
-#: Headers of a trace that are forwarded: net_pcap keeps an mbuf for each.
-HEADERS = 9600
+#: Headers of a trace that are forwarded: net_pcap keeps an mbuf for each, and these stay in cache.
+HEADERS = 512
 #: Lookups of one timed turn, about.
 TURN = 200_000
 TURNS = 15
