@@ -216,6 +216,7 @@ cdef extern from "vn_rules.h" nogil:
     int vn_rules_commit(vn_rules *t, vn_rule **add, uint32_t n_add, vn_rule **remove,
                         uint32_t n_remove)
     vn_rule *vn_rules_collect(vn_rules *t)
+    void vn_rules_asks(const vn_rules *t, uint64_t *need)
     int vn_rules_wait(vn_rules *t, uint64_t us)
     vn_rule_counts vn_rules_counts(const vn_rules *t, int32_t id)
     vn_merge *vn_merge_begin(vn_rules *t)

@@ -346,6 +346,8 @@ vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, uint64_t ma
 		b->ids[i] = rules[i]->id;
 		b->in_order &= b->ids[i] == (int32_t)i - 1;
 		b->n_boxes += rules[i]->n_boxes;
+		for (int k = 0; k < 2; k++)
+			b->need[k] |= rules[i]->need[k];
 		if (vn_tuples_add(b->tuples, rules[i], NULL) < 0) {
 			vn_engine_fail(&w, -ENOMEM, "no memory for the rules");
 			goto failed;
@@ -354,6 +356,11 @@ vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, uint64_t ma
 	b->by_tuples = engine == VN_ENGINE_TUPLE;
 	if (!b->by_tuples && build_groups(b, &w, engine) < 0)
 		goto failed;
+	/* A FIB's keys are whole addresses, whatever halves its rules test. */
+	for (uint32_t k = 0; k < b->n_groups; k++)
+		for (uint32_t p = 0; p < b->groups[k].n_parts; p++)
+			b->need[b->groups[k].parts[p].field / 64] |=
+				UINT64_C(1) << b->groups[k].parts[p].field % 64;
 	return b;
 failed:
 	b->rules = NULL;

@@ -56,6 +56,7 @@ struct vn_base {
 	uint32_t n_rules;
 	uint64_t n_dead; /* that were removed since: a hint that visibility must be looked at */
 	uint64_t n_boxes;
+	uint64_t need[2]; /* columns that lookups read: maybe more than the rules that are left ask */
 	struct vn_tuples *tuples; /* all boxes: the engine itself, or what a removed winner hid */
 	bool by_tuples;
 	uint32_t n_groups;

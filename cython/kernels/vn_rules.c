@@ -217,7 +217,7 @@ search_more(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbu
 		best[i] = b->orders[index[i]];
 	}
 	if (b->by_tuples) {
-		vn_tuples_search(b->tuples, c, from, n, reader->version, best, hit);
+		vn_tuples_search(b->tuples, c, from, n, reader->need, reader->version, best, hit);
 	} else if (__atomic_load_n(&b->n_dead, __ATOMIC_RELAXED)) {
 		for (uint32_t i = 0; i < n; i++) {
 			if (hit[i] && !vn_rule_visible(hit[i], reader->version)) {
@@ -228,11 +228,12 @@ search_more(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbu
 		}
 	}
 	if (__atomic_load_n(&s->delta->n_nodes, __ATOMIC_RELAXED))
-		vn_tuples_search(s->delta, c, from, n, reader->version, best, hit);
+		vn_tuples_search(s->delta, c, from, n, reader->need, reader->version, best, hit);
 	for (uint32_t i = 0; i < n_hidden; i++) {
 		uint32_t row = hidden[i];
-		const struct vn_rule *r = vn_tuples_row(b->tuples, c, from + row, reader->version,
-							best[row], b->orders[index[row]]);
+		const struct vn_rule *r = vn_tuples_row(b->tuples, c, from + row, reader->need,
+							reader->version, best[row],
+							b->orders[index[row]]);
 
 		if (r) {
 			hit[row] = r;
@@ -382,6 +383,24 @@ vn_rules_counts(const struct vn_rules *t, int32_t id)
 	return sum;
 }
 
+/* Counts a rule's columns in or out. */
+static void
+count_uses(struct vn_rules *t, const struct vn_rule *r, int by)
+{
+	for (uint32_t k = 0; k < 2; k++)
+		for (uint64_t rest = r->need[k]; rest; rest &= rest - 1)
+			t->uses[64 * k + (uint32_t)__builtin_ctzll(rest)] += (uint32_t)by;
+}
+
+void
+vn_rules_asks(const struct vn_rules *t, uint64_t *need)
+{
+	need[0] = need[1] = 0;
+	for (uint32_t i = 0; i < VN_COLUMNS; i++)
+		if (t->uses[i])
+			need[i / 64] |= UINT64_C(1) << i % 64;
+}
+
 static int
 reserve(struct vn_rule ***array, uint64_t *room, uint64_t need)
 {
@@ -455,6 +474,7 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 		r->live_at = t->n_live;
 		t->live[t->n_live++] = r;
 		t->n_boxes += r->n_boxes;
+		count_uses(t, r, 1);
 		if (t->is_merging) {
 			r->refs++;
 			t->added[t->n_added++] = r;
@@ -475,6 +495,7 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 		t->live[r->live_at] = t->live[--t->n_live];
 		t->live[r->live_at]->live_at = r->live_at;
 		t->n_boxes -= r->n_boxes;
+		count_uses(t, r, -1);
 	}
 	RELEASE(&s->version, next);
 	for (uint32_t i = 0; i < n_remove; i++)
@@ -612,6 +633,8 @@ vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish)
 			r->home = NULL;
 			s->base->n_dead += r->died != VN_NO_VERSION;
 		}
+		for (int k = 0; k < 2; k++)
+			s->need[k] |= m->base->need[k];
 		for (uint64_t i = 0; i < t->n_live; i++)
 			for (int k = 0; k < 2; k++)
 				s->need[k] |= t->live[i]->need[k];

@@ -99,6 +99,7 @@ struct vn_reader {
 	const struct vn_state *state; /* between vn_rules_needs and the end of the burst */
 	const struct vn_specials *specials;
 	uint64_t version;
+	uint64_t need[2]; /* the columns that classify may read */
 	struct vn_rule_counts *counts[VN_COUNT_CHUNKS];
 	uint64_t lookups;
 	uint64_t fallbacks; /* packets whose winner in the base was removed */
@@ -118,6 +119,7 @@ struct vn_rules {
 	struct vn_rule *done;	    /* nobody reads these any more: for vn_rules_collect */
 	struct vn_rule **live;	    /* the rules that are not removed, in no order */
 	uint64_t n_live, live_room, n_boxes;
+	uint32_t uses[VN_COLUMNS];  /* live rules that read a column */
 	struct vn_rule **added;	    /* since the merge that is under way began */
 	uint64_t n_added, added_room;
 	bool is_merging;
@@ -154,8 +156,9 @@ vn_rules_needs(struct vn_rules *t, unsigned int r)
 	reader->state = s;
 	reader->version = __atomic_load_n(&s->version, __ATOMIC_ACQUIRE);
 	reader->specials = __atomic_load_n(&s->specials, __ATOMIC_ACQUIRE);
-	return (vn_fieldset)__atomic_load_n(&s->need[1], __ATOMIC_RELAXED) << 64 |
-	       __atomic_load_n(&s->need[0], __ATOMIC_RELAXED);
+	for (int k = 0; k < 2; k++)
+		reader->need[k] = __atomic_load_n(&s->need[k], __ATOMIC_RELAXED);
+	return (vn_fieldset)reader->need[1] << 64 | reader->need[0];
 }
 
 /* The actions of packets that no rule matches; NULL: none. */
@@ -197,6 +200,9 @@ VN_EXPORT int vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t
 /* Frees what no reader can see any more, and returns the rules among it as a list (by next), whose
  * owner the caller releases before he frees each. */
 VN_EXPORT struct vn_rule *vn_rules_collect(struct vn_rules *t);
+/* The columns that the rules of the last version ask. What vn_rules_needs says may be more: engines
+ * look at what removed rules asked, too, and any value will do there. */
+VN_EXPORT void vn_rules_asks(const struct vn_rules *t, uint64_t *need);
 /* Waits until all readers have seen what was committed, at most so long. 0 or -ETIMEDOUT. */
 VN_EXPORT int vn_rules_wait(struct vn_rules *t, uint64_t us);
 /* Sums of an id's counters. */

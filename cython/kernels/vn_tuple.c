@@ -158,6 +158,8 @@ tuple_create(struct vn_tuples *ts, const struct shape *s)
 	t->n_fields = s->n;
 	t->total_bits = s->bits;
 	memcpy(t->fields, s->fields, s->n * sizeof(t->fields[0]));
+	for (uint32_t i = 0; i < s->n; i++)
+		t->need[s->fields[i].field / 64] |= UINT64_C(1) << s->fields[i].field % 64;
 	t->buckets = buckets_create(FIRST_BITS);
 	list = malloc(sizeof(*list) + (old->n + 1) * sizeof(list->at[0]));
 	if (t->buckets == NULL || list == NULL) {
@@ -396,6 +398,13 @@ vn_tuples_count(const struct vn_tuples *ts)
 
 /* -- looking -------------------------------------------------------------------------------------- */
 
+/* Are the tuple's columns there? */
+static inline bool
+answers(const struct vn_tuple *t, const uint64_t *need)
+{
+	return !((t->need[0] & ~need[0]) | (t->need[1] & ~need[1]));
+}
+
 static inline bool
 holds(const struct vn_box *box, const struct vn_columns *c, uint32_t row)
 {
@@ -449,7 +458,7 @@ walk(const struct vn_buckets *b, uint32_t hash, const struct vn_columns *c, uint
 
 void
 vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_t from, uint32_t n,
-		 uint64_t version, uint64_t *best, const struct vn_rule **hit)
+		 const uint64_t *need, uint64_t version, uint64_t *best, const struct vn_rule **hit)
 {
 	const struct vn_tuple_list *list = ACQUIRE(&ts->list);
 	uint32_t h[VN_RULE_ROWS];
@@ -466,7 +475,7 @@ vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_
 		const struct vn_buckets *b;
 		uint32_t found = 0, shift;
 
-		if (ACQUIRE(&t->n_nodes) == 0 || most <= least)
+		if (ACQUIRE(&t->n_nodes) == 0 || most <= least || !answers(t, need))
 			continue;
 		b = ACQUIRE(&t->buckets);
 		shift = 32 - b->bits;
@@ -494,7 +503,7 @@ vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_
 
 const struct vn_rule *
 vn_tuples_row(const struct vn_tuples *ts, const struct vn_columns *c, uint32_t row,
-	      uint64_t version, uint64_t above, uint64_t below)
+	      const uint64_t *need, uint64_t version, uint64_t above, uint64_t below)
 {
 	const struct vn_tuple_list *list = ACQUIRE(&ts->list);
 	const struct vn_rule *best = NULL;
@@ -503,7 +512,8 @@ vn_tuples_row(const struct vn_tuples *ts, const struct vn_columns *c, uint32_t r
 		const struct vn_tuple *t = list->at[k];
 		const struct vn_rule *r;
 
-		if (ACQUIRE(&t->n_nodes) == 0 || ACQUIRE(&t->max_order) <= above)
+		if (ACQUIRE(&t->n_nodes) == 0 || ACQUIRE(&t->max_order) <= above ||
+		    !answers(t, need))
 			continue;
 		r = walk(ACQUIRE(&t->buckets), vn_row_hash(c, t->fields, t->n_fields, row), c, row,
 			 NULL, version, above, below);

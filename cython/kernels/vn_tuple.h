@@ -35,6 +35,7 @@ struct vn_tuple {
 	uint32_t n_nodes;
 	uint32_t removed; /* since max_order was computed */
 	uint32_t total_bits;
+	uint64_t need[2]; /* its columns */
 	uint32_t n_fields;
 	struct vn_masked fields[];
 };
@@ -63,12 +64,15 @@ void vn_tuples_free(struct vn_tuples *ts);
 int vn_tuples_add(struct vn_tuples *ts, struct vn_rule *rule, struct vn_node **nodes);
 /* Takes a node out. Readers may still stand on it: it is freed later. */
 void vn_tuples_remove(struct vn_tuples *ts, struct vn_node *node);
-/* For rows from..from + n: a rule whose order is larger than best[i] replaces hit[i]. */
+/* For rows from..from + n: a rule whose order is larger than best[i] replaces hit[i]. need: the columns
+ * that are there. Tuples that ask others came after the version, or have no rule of it left. */
 void vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_t from,
-		      uint32_t n, uint64_t version, uint64_t *best, const struct vn_rule **hit);
+		      uint32_t n, const uint64_t *need, uint64_t version, uint64_t *best,
+		      const struct vn_rule **hit);
 /* One row: the best rule whose order is in above..below, both excluded, or NULL. */
 const struct vn_rule *vn_tuples_row(const struct vn_tuples *ts, const struct vn_columns *c,
-				    uint32_t row, uint64_t version, uint64_t above, uint64_t below);
+				    uint32_t row, const uint64_t *need, uint64_t version,
+				    uint64_t above, uint64_t below);
 uint32_t vn_tuples_count(const struct vn_tuples *ts);
 
 #endif

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ColumnDict = Mapping[str, NDArray[Any]]
 
 
-def _need(module: str, extra: str) -> ModuleType:
+def need(module: str, extra: str) -> ModuleType:
+    """A library that is not always there; ConfigError says how to get it."""
     try:
         return __import__(module)
     except ImportError:
@@ -79,14 +80,14 @@ def texts(columns: ColumnDict) -> dict[str, Any]:
 
 def to_pandas(columns: ColumnDict, text: bool) -> pandas.DataFrame:
     """See TableMethods.to_pandas."""
-    module: Any = _need("pandas", "pandas")
+    module: Any = need("pandas", "pandas")
     frame: pandas.DataFrame = module.DataFrame(copied(columns, text))
     return frame
 
 
 def to_arrow(columns: ColumnDict, text: bool) -> pyarrow.Table:
     """See TableMethods.to_arrow."""
-    module: Any = _need("pyarrow", "arrow")
+    module: Any = need("pyarrow", "arrow")
     table: pyarrow.Table = module.table(
         {name: module.array(values) for name, values in copied(columns, text).items()}
     )
@@ -95,7 +96,7 @@ def to_arrow(columns: ColumnDict, text: bool) -> pyarrow.Table:
 
 def to_polars(columns: ColumnDict, text: bool) -> polars.DataFrame:
     """See TableMethods.to_polars."""
-    module: Any = _need("polars", "polars")
+    module: Any = need("polars", "polars")
     frame: polars.DataFrame = module.DataFrame(copied(columns, text))
     return frame
 

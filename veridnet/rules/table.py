@@ -277,17 +277,17 @@ class FlowTable:
             for entry in sorted(self._entries.values(), key=lambda e: e.place):
                 there.setdefault(entry.rule, []).append(entry)
             kept = 0
-            last = -1
+            last: dict[int, int] = {}  # priority -> the place of its last rule so far
             with self.transaction() as change:
                 for rule in given.rules:
                     old = there.get(rule)
                     # Kept only where the order among equals stays the file's.
-                    if old and old[0].place > last:
-                        last = old.pop(0).place
+                    if old and old[0].place > last.get(rule.priority, -1):
+                        last[rule.priority] = old.pop(0).place
                         kept += 1
                     else:
                         change.add(rule)
-                        last = self._places
+                        last[rule.priority] = self._places
                 for entries in there.values():
                     for entry in entries:
                         change.remove(entry.id)
@@ -552,7 +552,7 @@ class FlowTable:
         """The rules and their counters as a DataFrame, by id. Needs pandas."""
         from veridnet.headers import interop
 
-        frame = interop.need("pandas").DataFrame.from_records(self.stats(), index="id")
+        frame = interop.need("pandas", "pandas").DataFrame.from_records(self.stats(), index="id")
         frame.insert(2, "match", [self._entries[id].rule.match for id in frame.index])
         return frame
 
@@ -646,11 +646,19 @@ class FlowTable:
         """Frees the table. StateError while a forwarder uses it. May be called twice."""
         if self._closed:
             return
+        if self._open is not None:
+            raise StateError("a transaction is open: the table cannot be closed in it")
         self._keeper.stop()
         with self._lock:
-            self._native.empty()
+            self._runners = threading.local()  # gives back the readers that `apply` has lent
+            try:
+                self._native.empty()
+            except StateError:
+                # It goes on, and so does its thread.
+                self._keeper = Keeper(weakref.ref(self), automatic=self.merging)
+                self._keeper.wake(bool(self._timed))
+                raise
             self._entries.clear()
-            self._runners = threading.local()
             self._closed = True
 
     def __enter__(self) -> Self:

@@ -353,6 +353,7 @@ cdef class RuleTable:
         cdef Py_buffer views[128]
         cdef int32_t[::1] result
         cdef uint64_t need[2]
+        cdef uint64_t asked[2]
         cdef uint64_t rest
         cdef int r = self.take_reader(), i, k, n_views = 0
         out = np.empty(rows, np.int32)
@@ -361,6 +362,7 @@ cdef class RuleTable:
                 _columns.append(native_headers.columns_of())
             vn.vn_rules_online(self.ptr, r)
             vn.vn_rules_needs2(self.ptr, r, need)
+            vn.vn_rules_asks(self.ptr, asked)   # of the same version, as nothing ran in between
             memset(columns, 0, sizeof(columns))
             for k in range(2):  # no-cython-lint
                 rest = need[k]
@@ -370,7 +372,10 @@ cdef class RuleTable:
                     name, dtype = <tuple>(<list>_columns[0])[i]
                     array = arrays.get(name)
                     if array is None:
-                        array = fill(name)
+                        if asked[k] & <uint64_t>1 << (i & 63):
+                            array = fill(name)
+                        else:       # only what was removed asked for it
+                            array = np.zeros(rows, dtype)
                     if type(array) is not np_ndarray or array.dtype is not dtype:
                         array = np.asarray(array, dtype)
                     PyObject_GetBuffer(np.ascontiguousarray(array), &views[n_views], PyBUF_SIMPLE)
