@@ -216,8 +216,11 @@ group_build(struct vn_build *w, struct vn_group *g, int engine)
 	g->n_boxes = w->n;
 	if (fib && (engine == VN_ENGINE_FIB || (automatic && w->n >= VN_FIB_LEAST)))
 		rc = vn_fib_build(w, g, six);
-	else if (exact && (engine == VN_ENGINE_HASH || (automatic && w->n >= VN_HASH_LEAST)))
+	if (rc < 0 && exact && (engine == VN_ENGINE_HASH || (automatic && w->n >= VN_HASH_LEAST))) {
+		group_free(g);
+		g->six = false;
 		rc = vn_hash_build(w, g);
+	}
 	if (rc < 0) { /* nothing else fits, or there was no memory for it */
 		group_free(g);
 		g->six = false;

@@ -91,16 +91,25 @@ covers(const struct prefix *a, const struct prefix *b)
 	       (rest == 0 || (a->bytes[whole] ^ b->bytes[whole]) >> (8 - rest) == 0);
 }
 
+/* Tables of a trie of bytes below its first 24 bits that lead to a prefix. */
+static unsigned int
+levels(const struct prefix *p)
+{
+	return p->length > 24 ? (p->length + 7u) / 8 - 3 : 0;
+}
+
 /* The longest prefix wins in a FIB. A rule whose prefix lies in that of a rule that wins against it
- * never wins anywhere: without such rules, the longest prefix is the winner. */
+ * never wins anywhere: without such rules, the longest prefix is the winner. trie_tables: what rte_fib6
+ * reserves for them, tables of 256 from each prefix up to the one around it, shared or not. */
 static uint64_t
-reachable(struct prefix *p, uint64_t n)
+reachable(struct prefix *p, uint64_t n, uint64_t *trie_tables)
 {
 	uint64_t kept = 0, depth = 0;
 	uint64_t *open = malloc((n + 1) * sizeof(*open)); /* places of the prefixes around the next */
 
 	if (open == NULL)
 		return 0;
+	*trie_tables = 0;
 	qsort(p, n, sizeof(*p), compare_prefixes);
 	for (uint64_t i = 0; i < n; i++) {
 		while (depth && !covers(&p[open[depth - 1]], &p[i]))
@@ -108,6 +117,7 @@ reachable(struct prefix *p, uint64_t n)
 		if (depth && p[open[depth - 1]].index < p[i].index)
 			continue;
 		/* What is around has a larger index each, so that the innermost is the one to beat. */
+		*trie_tables += levels(&p[i]) - (depth ? levels(&p[open[depth - 1]]) : 0);
 		p[kept] = p[i];
 		open[depth++] = kept++;
 	}
@@ -122,11 +132,11 @@ tables_below_24(const struct prefix *p, uint64_t n)
 	uint64_t count = 1;
 
 	for (uint64_t i = 0; i < n; i++) {
-		unsigned int same = 0, levels = (p[i].length + 7) / 8;
+		unsigned int same = 0, whole = (p[i].length + 7) / 8;
 
 		while (i && same < 16 && p[i].bytes[same] == p[i - 1].bytes[same])
 			same++;
-		for (unsigned int at = 3; at < levels; at++)
+		for (unsigned int at = 3; at < whole; at++)
 			count += i == 0 || same < at || (p[i - 1].length + 7u) / 8 <= at;
 	}
 	return count;
@@ -143,7 +153,7 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 {
 	struct prefix *p = calloc(w->n, sizeof(*p));
 	char name[32];
-	uint64_t kept;
+	uint64_t kept, tables;
 	int socket, rc = 0;
 
 	if (p == NULL)
@@ -162,7 +172,7 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 			p[i].length += vn_prefix_of(t);
 		}
 	}
-	kept = reachable(p, w->n);
+	kept = reachable(p, w->n, &tables);
 	if (kept == 0) {
 		free(p);
 		return vn_engine_fail(w, -ENOMEM, "no memory for the rules");
@@ -170,7 +180,9 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 	vn_plain_layout(w, g);
 	g->six = six;
 	vn_engine_name(name, sizeof(name));
-	socket = vn_rules_heap((six ? 96u << 20 : 160u << 20) + kept * 512 + tables_below_24(p, kept) * 2048);
+	if (!six)
+		tables = tables_below_24(p, kept);
+	socket = vn_rules_heap((six ? 96u << 20 : 160u << 20) + kept * 512 + tables * 2048);
 	if (socket < 0) {
 		free(p);
 		return vn_engine_fail(w, -ENOMEM, "no memory for a routing table of the rules");
@@ -183,7 +195,7 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 		while (vn_guards(w, t))
 			t++;
 		conf.trie.nh_sz = RTE_FIB6_TRIE_4B;
-		conf.trie.num_tbl8 = tables_below_24(p, kept) + 1;
+		conf.trie.num_tbl8 = tables + 1;
 		g->n_parts = 0; /* all 16 bytes, where the first box has the upper half only, too */
 		for (uint32_t k = 0; k < 4; k++)
 			g->parts[g->n_parts++] = (struct vn_key_part){
@@ -199,7 +211,7 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 					    .max_routes = kept + 1};
 
 		conf.dir24_8.nh_sz = RTE_FIB_DIR24_8_4B;
-		conf.dir24_8.num_tbl8 = tables_below_24(p, kept) + 1;
+		conf.dir24_8.num_tbl8 = tables + 1;
 		g->fib = rte_fib_create(name, socket, &conf);
 		rc = g->fib ? 0 : -ENOMEM;
 		for (uint64_t i = 0; i < kept && rc == 0; i++) {

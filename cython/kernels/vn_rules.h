@@ -47,7 +47,7 @@ struct vn_tuples;
 
 /* One version of a rule: immutable but for died, for its readers. */
 struct vn_rule {
-	uint64_t order;
+	uint64_t order; /* 1..UINT64_MAX - 1: lookups mean none by 0, and no bound by the other */
 	uint64_t born, died;
 	int32_t id;
 	uint32_t flags; /* its low 16 bits: vn_act_code() of its actions (vn_act.h) */

@@ -242,17 +242,21 @@ class FlowTable:
         """A table of a `RuleSet`."""
         table = cls(default=rules.default, sets=rules.sets, meters=rules.meters, **options)
         try:
-            for number, rule in enumerate(rules.rules):
-                try:
-                    table._matches(rule.match)
-                    table._compile(rule)
-                except ConfigError as e:
-                    raise ConfigError(f"{rules.label(number)}: {e}", hint=e.hint) from None
+            table._try(rules)
             table.add_rules(rules.rules)
         except BaseException:
             table.close()
             raise
         return table
+
+    def _try(self, rules: RuleSet) -> None:
+        """Compiles all rules; ConfigError says which is wrong."""
+        for number, rule in enumerate(rules.rules):
+            try:
+                self._matches(rule.match)
+                self._compile(rule)
+            except ConfigError as e:
+                raise ConfigError(f"{rules.label(number)}: {e}", hint=e.hint) from None
 
     def reload(self, path: str | os.PathLike[str], format: str | None = None) -> dict[str, int]:
         """Makes the table what a file says, in one step for its readers.
@@ -273,6 +277,10 @@ class FlowTable:
                     "table is in use",
                     hint="change rules only, or start anew",
                 )
+            try:
+                self._try(given)
+            except ConfigError as e:
+                raise ConfigError(f"{os.fspath(path)}: {e}", hint=e.hint) from None
             there: dict[Rule, list[Entry]] = {}
             for entry in sorted(self._entries.values(), key=lambda e: e.place):
                 there.setdefault(entry.rule, []).append(entry)

@@ -244,7 +244,7 @@ cdef class RuleTable:
                 rules[k] = r
                 r.id = i
                 r.order = (priority << vn.VN_PLACE_BITS
-                           | (((<uint64_t>1 << vn.VN_PLACE_BITS) - 1) - place))
+                           | (((<uint64_t>1 << vn.VN_PLACE_BITS) - 2) - place))
                 r.boxes = m.boxes
                 r.n_boxes = m.n_boxes
                 r.steps = m.steps
