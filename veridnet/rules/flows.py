@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -256,6 +257,45 @@ def _stacks(packets: Region) -> Iterator[_Stack]:
         yield _Stack(depth, net, l4)
 
 
+@cache
+def _facts(stack: _Stack) -> Mapping[str, Values]:
+    """What a stack of headers says of its packets' columns."""
+    zero = Values(0, 0)
+    depth, net, l4 = stack.depth, stack.net, stack.l4
+    known: dict[str, Values] = {}
+    if depth != ANY_DEPTH:
+        known["vlan_depth"] = Values(depth, depth)
+        for column, group in _GROUP.items():
+            if group == "vlan" and (depth == 0 or (depth == 1 and column.startswith("vlan2"))):
+                known[column] = Values(depth, depth) if column == "vlan_depth" else zero
+    if net is not None:
+        ethertype = {4: IP4, 6: IP6}.get(net, net)
+        known["ethertype"] = Values(ethertype, ethertype)
+        there = {4: ("ipv4",), 6: ("ipv6",), ARP: ("arp",)}.get(
+            net, ("mpls", "ip", "ipv4", "ipv6")
+        )
+        absent = {"mpls", "arp", "ipv4", "ipv6"}.difference(there)
+        if net == ARP:
+            absent |= {"ip", "l4", "tcp", "udp", "sctp", "icmp", "ipsec", "tunnel"}
+        for column, group in _GROUP.items():
+            if group in absent:
+                known[column] = zero
+        if net in (4, 6):
+            known["ip_version"] = Values(net, net)
+        elif net in MPLS:
+            known["mpls_depth"] = Values(1, 255)
+    if l4 is not None:
+        number = PROTO.get(l4) or (1 if l4 == "icmp" else 58)
+        known["ip_proto"] = Values(number, number)
+        own = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "esp": "ipsec"}.get(l4, "icmp")
+        for column, group in _GROUP.items():
+            if group in ("tcp", "udp", "sctp", "icmp", "ipsec") and group != own:
+                known[column] = zero
+            if group == "l4" and l4 not in ("tcp", "udp", "sctp"):
+                known[column] = zero
+    return known
+
+
 class _Flow:
     """One flow in the making: what is known of the packets that it takes, what it must ask."""
 
@@ -313,38 +353,8 @@ class _Flow:
     def _known(self) -> dict[str, Values]:
         """What is so for all packets that this flow takes and that are believed."""
         zero = Values(0, 0)
-        depth, net, l4 = self.stack.depth, self.stack.net, self.stack.l4
-        known: dict[str, Values] = {}
-        if depth != ANY_DEPTH:
-            known["vlan_depth"] = Values(depth, depth)
-            for column, group in _GROUP.items():
-                if group == "vlan" and (depth == 0 or (depth == 1 and column.startswith("vlan2"))):
-                    known[column] = Values(depth, depth) if column == "vlan_depth" else zero
-        if net is not None:
-            ethertype = {4: IP4, 6: IP6}.get(net, net)
-            known["ethertype"] = Values(ethertype, ethertype)
-            there = {4: ("ipv4",), 6: ("ipv6",), ARP: ("arp",)}.get(
-                net, ("mpls", "ip", "ipv4", "ipv6")
-            )
-            absent = {"mpls", "arp", "ipv4", "ipv6"}.difference(there)
-            if net == ARP:
-                absent |= {"ip", "l4", "tcp", "udp", "sctp", "icmp", "ipsec", "tunnel"}
-            for column, group in _GROUP.items():
-                if group in absent:
-                    known[column] = zero
-            if net in (4, 6):
-                known["ip_version"] = Values(net, net)
-            elif net in MPLS:
-                known["mpls_depth"] = Values(1, 255)
-        if l4 is not None:
-            number = PROTO.get(l4) or (1 if l4 == "icmp" else 58)
-            known["ip_proto"] = Values(number, number)
-            own = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "esp": "ipsec"}.get(l4, "icmp")
-            for column, group in _GROUP.items():
-                if group in ("tcp", "udp", "sctp", "icmp", "ipsec") and group != own:
-                    known[column] = zero
-                if group == "l4" and l4 not in ("tcp", "udp", "sctp"):
-                    known[column] = zero
+        net, l4 = self.stack.net, self.stack.l4
+        known = dict(_facts(self.stack))
         if not self.all_kinds:
             known.update(PLAIN)
         elif l4 is not None and any(

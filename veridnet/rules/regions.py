@@ -106,6 +106,8 @@ def within(a: Values, b: Values) -> bool:
 
 def overlap(a: Region, b: Region) -> dict[str, Values] | None:
     """The packets in both regions; None: there are none."""
+    if len(b) > len(a):
+        a, b = b, a
     out = dict(a)
     for column, v in b.items():
         mine = out.get(column)
