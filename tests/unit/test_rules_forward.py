@@ -289,3 +289,23 @@ def test_the_command_reloads_on_sighup_and_shows_rules(
          "bytes": sum(map(len, FRAMES[1::5]))}]  # fmt: skip
     assert "(no rule)" in done.stderr
     assert "rules reloaded 1 times" in done.stderr
+
+
+def test_a_table_closes_after_apply(tmp_path: Path, write_pcap: Any) -> None:
+    write_pcap(tmp_path / "in.pcap", FRAMES)
+    with vn.Runtime() as rt, vn.FlowTable() as table:
+        table.add("l4_dst == 53", ["drop"])
+        a = rt.add_port("pcap", rx=str(tmp_path / "in.pcap"))
+        burst = vn.Burst(256)
+        a.rx(burst)
+        before = len(burst)
+        assert len(table.apply(burst)) < before
+        burst.drop()
+    with pytest.raises(vn.ClosedError):
+        table.apply(burst)
+
+
+def test_errors_of_a_loaded_file_name_it(tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(toml_of("l4_dst == -> drop\n"))
+    with pytest.raises(vn.ConfigError, match=r"rules\.toml: rule 0 .*column"):
+        vn.FlowTable.load(tmp_path / "rules.toml")

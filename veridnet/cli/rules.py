@@ -210,7 +210,8 @@ def check_text(report: Report, everything: bool, info: bool) -> list[str]:
 
 
 def shortened(text: str, width: int = 70) -> str:
-    """A text that may end in dots."""
+    """A text on one line, that may end in dots."""
+    text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

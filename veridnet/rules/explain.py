@@ -112,7 +112,7 @@ def explain(
             matched.append(int(n))
     near = [(n, failed) for count, _, n, failed in sorted(failures)[:NEAR] if count <= TESTS]
     lines = {
-        ids[n]: f"{labels[n]}: priority {found[n].priority}: {found[n].match or 'every packet'}"
+        ids[n]: f"{labels[n]}: priority {found[n].priority}: {_one_line(found[n].match)}"
         f" -> {', '.join(found[n].actions) or 'no actions'}"
         for n in (*matched, *(n for n, _ in near))
     }
@@ -125,6 +125,10 @@ def explain(
         found[matched[0]].actions if matched else default,
         lines,
     )
+
+
+def _one_line(match: str) -> str:
+    return " ".join(match.split()) or "every packet"
 
 
 def _why(matched: list[int], rules: list[Rule], labels: list[str], default: tuple[str, ...]) -> str:

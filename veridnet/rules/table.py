@@ -164,7 +164,8 @@ class FlowTable:
     merge
         "auto": a thread builds a new base when enough has changed. "manual": `compile` does.
     max_memory
-        Bytes that building may take, at most (half of what is available, if not given).
+        Bytes that building engines may take, at most. Not given: 16 KiB a rule, at least 256 MiB,
+        but never more than half of the memory that is available.
 
     The larger priority wins; among equals the rule that was added earlier (`replace` keeps its
     place). Any thread may change the table and any may look; readers never wait and see every
@@ -235,28 +236,32 @@ class FlowTable:
         """
         from veridnet.rules import formats
 
-        return cls.of(formats.load(path, format), **options)
+        return cls._of(formats.load(path, format), f"{os.fspath(path)}: ", options)
 
     @classmethod
     def of(cls, rules: RuleSet, **options: Any) -> FlowTable:
-        """A table of a `RuleSet`."""
+        """A table of a `RuleSet`: its rules' ids count from 0. Options: as for `FlowTable`."""
+        return cls._of(rules, "", options)
+
+    @classmethod
+    def _of(cls, rules: RuleSet, prefix: str, options: dict[str, Any]) -> FlowTable:
         table = cls(default=rules.default, sets=rules.sets, meters=rules.meters, **options)
         try:
-            table._try(rules)
+            table._try(rules, prefix)
             table.add_rules(rules.rules)
         except BaseException:
             table.close()
             raise
         return table
 
-    def _try(self, rules: RuleSet) -> None:
+    def _try(self, rules: RuleSet, prefix: str = "") -> None:
         """Compiles all rules; ConfigError says which is wrong."""
         for number, rule in enumerate(rules.rules):
             try:
                 self._matches(rule.match)
                 self._compile(rule)
             except ConfigError as e:
-                raise ConfigError(f"{rules.label(number)}: {e}", hint=e.hint) from None
+                raise ConfigError(f"{prefix}{rules.label(number)}: {e}", hint=e.hint) from None
 
     def reload(self, path: str | os.PathLike[str], format: str | None = None) -> dict[str, int]:
         """Makes the table what a file says, in one step for its readers.
@@ -651,7 +656,10 @@ class FlowTable:
             raise ClosedError("the rule table was closed")
 
     def close(self) -> None:
-        """Frees the table. StateError while a forwarder uses it. May be called twice."""
+        """Frees the table. StateError while a forwarder, or `apply` in another thread, uses it.
+
+        May be called twice.
+        """
         if self._closed:
             return
         if self._open is not None:
