@@ -174,13 +174,24 @@ def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
     return PortSpec(spec.kind, {**defaults, **spec.options})
 
 
-def reload_on_sighup(rules: RulesFile) -> None:
-    """SIGHUP, which else ends a run, reloads the rules."""
+class ReloadOnSighup:
+    """SIGHUP, which else ends a run, reloads the rules; one during the start does so after it."""
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        rules.wanted = True
+    def __init__(self) -> None:
+        self.rules: RulesFile | None = None
+        self.early = False
+        signal.signal(signal.SIGHUP, self)
 
-    signal.signal(signal.SIGHUP, handler)
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.rules is None:
+            self.early = True
+        else:
+            self.rules.wanted = True
+
+    def of(self, rules: RulesFile) -> None:
+        """These are the rules."""
+        self.rules = rules
+        rules.wanted = rules.wanted or self.early
 
 
 def run(args: argparse.Namespace) -> int:
@@ -204,13 +215,14 @@ def run(args: argparse.Namespace) -> int:
     with common.as_typed(args):
         how.check([str(s.options.get("name") or i) for i, s in enumerate(specs)])
     stop = common.stop_on_signals()
+    sighup = ReloadOnSighup() if how.rules is not None else None
     with Runtime(settings) as rt:
         ports = rt.add_ports(specs)
         if args.lcores is not None or "lcores" in profile.runtime:
             how = replace(how, workers=len(rt.worker_cpus))
         forwarder = app.L2fwd(rt, ports, how)
-        if forwarder.rules is not None:
-            reload_on_sighup(forwarder.rules)
+        if sighup is not None and forwarder.rules is not None:
+            sighup.of(forwarder.rules)
         for warning in forwarder.warnings:
             print(f"veridnet: {warning}", file=sys.stderr)
         if not args.json or args.verbose:
