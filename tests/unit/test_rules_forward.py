@@ -309,3 +309,23 @@ def test_errors_of_a_loaded_file_name_it(tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text(toml_of("l4_dst == -> drop\n"))
     with pytest.raises(vn.ConfigError, match=r"rules\.toml: rule 0 .*column"):
         vn.FlowTable.load(tmp_path / "rules.toml")
+
+
+def test_add_says_what_is_wrong() -> None:
+    with vn.FlowTable() as table:
+        with pytest.raises(vn.ConfigError, match="a list of texts, not the text 'drop'"):
+            table.add("tcp", "drop")
+        with pytest.raises(TypeError, match="a whole Rule"):
+            table.add(vn.Rule("tcp"), ["drop"])
+        assert table.rules() == []
+
+
+def test_counters_as_a_data_frame() -> None:
+    pytest.importorskip("pandas")
+    with vn.FlowTable() as table:
+        table.add("tcp", ["drop"], priority=7, name="a")
+        table.add("udp", ["drop"])
+        frame = table.to_pandas()
+    assert list(frame.index) == [0, 1]
+    assert list(frame["match"]) == ["tcp", "udp"] and list(frame["priority"]) == [7, 0]
+    assert list(frame.columns) == ["priority", "name", "match", "packets", "bytes"]

@@ -12,7 +12,7 @@ from veridnet._native.table import Reader
 from veridnet.errors import ConfigError, VeridnetError
 from veridnet.headers import match
 from veridnet.headers.fields import BY_NAME
-from veridnet.headers.interop import _need
+from veridnet.headers.interop import need
 from veridnet.headers.source import INDEX
 from veridnet.headers.text import Shown
 
@@ -38,8 +38,8 @@ def write_parquet(
     ConfigError without pyarrow, VeridnetError if the file cannot be written. What was made of it
     is then removed, as it is after Ctrl-C.
     """
-    pa = _need("pyarrow", "arrow")
-    _need("pyarrow.parquet", "arrow")
+    pa = need("pyarrow", "arrow")
+    need("pyarrow.parquet", "arrow")
     columns = flat(shown)
     if any(not s.column for s in columns.values()):
         raise ConfigError("--parquet has no packet numbers: leave number out of --fields")

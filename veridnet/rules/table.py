@@ -91,8 +91,12 @@ class Transaction:
 
     def add(self, match: str | Rule = "", actions: Sequence[str] = (), **options: Any) -> int:
         """As `FlowTable.add`."""
-        rule = match if isinstance(match, Rule) else Rule(match, tuple(actions), **options)
-        return self.add_rules([rule])[0]
+        if isinstance(match, Rule):
+            if actions or options:
+                raise TypeError("a whole Rule has its actions and options itself")
+            return self.add_rules([match])[0]
+        texts: Any = actions  # Rule makes a tuple of it, and refuses a mere text
+        return self.add_rules([Rule(match, texts, **options)])[0]
 
     def add_rules(self, rules: Iterable[Rule]) -> list[int]:
         """As `FlowTable.add_rules`."""
