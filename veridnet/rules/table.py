@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from veridnet._native.actions import ActionProgram
 from veridnet._native.burst import Burst
 from veridnet._native.ruletable import ENGINES, Match, RuleTable
-from veridnet.errors import ClosedError, ConfigError, StateError
+from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
 from veridnet.headers.columns import Columns, HeaderTable
 from veridnet.rules import actions, memory
 from veridnet.rules.boxes import boxes
@@ -621,7 +621,14 @@ class FlowTable:
 
     def _merge(self) -> None:
         engine = self.engine if memory.available() else "tuple"
-        self._native.merge(engine, self.max_memory or memory.build_limit(len(self)))
+        limit = self.max_memory or memory.build_limit(len(self))
+        try:
+            self._native.merge(engine, limit)
+        except PoolError as e:
+            raise PoolError(
+                f"{len(self):,} rules, at most {limit >> 20:,} MiB: {e}",
+                hint='FlowTable(max_memory=...), or engine="tuple", which builds nothing',
+            ) from None
 
     def expire(self, now: float | None = None) -> list[Expired]:
         """Removes the rules whose timeouts have passed (by `time.monotonic`), and returns them.
