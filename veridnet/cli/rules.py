@@ -70,12 +70,12 @@ CONVERT_EXAMPLES = """\
 examples:
   veridnet rules convert rules.toml --to testpmd
   veridnet rules convert rules.toml --to testpmd --ports 0,1    ingress rules, once for each port
-  veridnet rules convert rules.toml --to classbench --matches-only
+  veridnet rules convert acl1.toml --to classbench --matches-only
   veridnet rules convert fw1.xz --to toml > fw1.toml
 """
 BENCH = """\
 Builds a table of the rules and measures how long a packet's classification takes (bursts of 256,
-one thread, columns that are there already), on packets made from the rules, or on a trace. Some
+one thread, a Python call each, columns that are there already), on packets made from the rules, or on a trace. Some
 packets are compared with a naive scan of all rules."""
 BENCH_EXAMPLES = """\
 examples:
