@@ -37,7 +37,9 @@ def toml_of(text: str) -> str:
     for line in filter(None, text.split("\n")):
         match, _, texts = line.partition("->")
         made = [t.strip() for t in texts.split(";") if t.strip()]
-        out.append(f"[[rule]]\nname = {match.strip()!r}\nmatch = {match.strip()!r}\nactions = {made!r}")
+        out.append(
+            f"[[rule]]\nname = {match.strip()!r}\nmatch = {match.strip()!r}\nactions = {made!r}"
+        )
     return "\n".join(out) + "\n"
 
 
@@ -272,7 +274,7 @@ def test_the_command_reloads_on_sighup_and_shows_rules(
 ) -> None:
     write_pcap(tmp_path / "in.pcap", FRAMES)
     (tmp_path / "rules.toml").write_text(toml_of("l4_dst == 53 -> drop\n"))
-    code = f"""
+    code = """
         import json, os, signal, sys, threading, time
         from veridnet.cli import main
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP)).start()

@@ -75,8 +75,8 @@ examples:
 """
 BENCH = """\
 Builds a table of the rules and measures how long a packet's classification takes (bursts of 256,
-one thread, a Python call each, columns that are there already), on packets made from the rules, or on a trace. Some
-packets are compared with a naive scan of all rules."""
+one thread, a Python call each, columns that are there already), on packets made from the rules, or
+on a trace. Some packets are compared with a naive scan of all rules."""
 BENCH_EXAMPLES = """\
 examples:
   veridnet rules bench rules.toml

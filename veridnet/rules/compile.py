@@ -13,6 +13,7 @@ from veridnet._native.ruletable import Match
 from veridnet.headers import match
 from veridnet.headers.fields import FIELDS
 from veridnet.rules import actions
+from veridnet.rules.action_kinds import RateLimit, Sample, UseMeter
 from veridnet.rules.boxes import Box, boxes
 from veridnet.rules.rule import tree
 
@@ -28,10 +29,7 @@ Sets = Mapping[str, tuple[str, ...]]
 def native_boxes(found: list[Box]) -> Match:
     """Boxes for the engines."""
     return Match(
-        [
-            tuple(sorted((*COLUMNS[column], *test) for column, test in box.items()))
-            for box in found
-        ]
+        [tuple(sorted((*COLUMNS[column], *test) for column, test in box.items())) for box in found]
     )
 
 
@@ -113,9 +111,9 @@ class Programs:
                 actions.check_native([program])
         else:
             for action in parsed:
-                if isinstance(action, actions.UseMeter):
+                if isinstance(action, UseMeter):
                     actions.compile([action], None, self.meters)
-        if not any(isinstance(a, actions.Sample | actions.RateLimit) for a in parsed):
+        if not any(isinstance(a, Sample | RateLimit) for a in parsed):
             if len(self._found) >= 65536:
                 self._found = {(): None}
             self._found[texts] = program

@@ -36,7 +36,7 @@ def meaning(text: str, sets: Sets | None = None) -> Meaning:
     found = tree(text, sets)
     if text.strip():
         try:
-            from veridnet.headers.match.program import meaning as whole  # type: ignore
+            from veridnet.headers.match.program import meaning as whole
         except ImportError:  # a match language without pcap-filter
             return Meaning(found)
         return Meaning(*whole(text, sets))

@@ -32,9 +32,9 @@ from veridnet.rules.runner import Runner
 if TYPE_CHECKING:
     import pandas
 
-    from veridnet.rules import offload
     from veridnet.rules.conflicts import Conflict
     from veridnet.rules.explain import Explanation
+    from veridnet.rules.offload import Entry as Flow
     from veridnet.rules.offload import Offloaded
     from veridnet.runtime import Port
 
@@ -443,9 +443,7 @@ class FlowTable:
             actions.check_native([*programs, *([default] if default is not None else [])])
             self._programs.native = True
 
-    def apply(
-        self, burst: Burst, ports: Sequence[Port] = (), *, policy: str = "retry"
-    ) -> Burst:
+    def apply(self, burst: Burst, ports: Sequence[Port] = (), *, policy: str = "retry") -> Burst:
         """Does to each packet of a burst what its rule says; returns the burst with what is left.
 
         Parameters
@@ -481,7 +479,7 @@ class FlowTable:
 
         return offload(self, port, **options)
 
-    def entries(self) -> list[offload.Entry]:
+    def entries(self) -> list[Flow]:
         """The rules as `veridnet.rules.offload` sees them."""
         from veridnet.rules.offload import Entry as Flow
 
@@ -519,7 +517,7 @@ class FlowTable:
                 f"classify takes a burst, its headers, or a table of columns "
                 f"(Headers.from_arrays), not {type(packets).__name__}"
             )
-        return self._native.classify(packets)  # type: ignore[no-any-return]
+        return self._native.classify(packets)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -575,7 +573,7 @@ class FlowTable:
 
     def info(self) -> dict[str, Any]:
         """How the table is made up: engines, boxes, the delta, what waits to be freed."""
-        return self._native.info()  # type: ignore[no-any-return]
+        return self._native.info()
 
     def explain(self, packet: Any, *, in_port: int = 0) -> Explanation:
         """Which rules match a packet, which wins, and why: see `veridnet.rules.explain`."""

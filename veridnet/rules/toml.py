@@ -106,7 +106,11 @@ def _sets(prefix: str, name: str, data: object) -> dict[str, tuple[str, ...]]:
         if not _NAME.fullmatch(key):
             raise ConfigError(f"{prefix}set {key!r}: a name has letters, digits, _ and -")
         if isinstance(value, str):
-            out[key] = read_set(os.path.join(os.path.dirname(name), value))
+            try:
+                out[key] = read_set(os.path.join(os.path.dirname(name), value))
+            except ConfigError as e:
+                found = "it is found from the rule file's folder"
+                raise ConfigError(f"{prefix}set {key}: {e}", hint=found) from None
             continue
         if not isinstance(value, list):
             raise ConfigError(f"{prefix}set {key}: a list of members, or the name of a file")

@@ -5,7 +5,7 @@
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
@@ -23,7 +23,7 @@ from veridnet._native.headers cimport ColumnsBase
 from veridnet._native.matchers cimport Program
 
 from veridnet._native import headers as native_headers
-from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
+from veridnet.errors import ClosedError, PoolError, StateError
 
 cdef extern from * nogil:
     int ctz "__builtin_ctzll"(unsigned long long x)
@@ -128,7 +128,6 @@ cdef class RuleTable:
     """
 
     def __cinit__(self, ActionProgram default=None):
-        cdef int r
         self.ptr = vn.vn_rules_create()
         if self.ptr == NULL:
             raise MemoryError
