@@ -12,7 +12,10 @@ import pytest
 
 import veridnet
 
-NATIVE = ("errors", "eal", "memory", "burst", "port", "worker", "capture")
+NATIVE = (
+    "errors", "eal", "memory", "burst", "port", "worker", "capture", "headers", "matchers", "bpf",
+    "table", "actions", "runner", "ruletable", "flow",
+)  # fmt: skip
 ALLOWED = Path(__file__).with_name("stubtest-allowlist.txt")
 
 
