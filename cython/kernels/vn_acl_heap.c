@@ -116,11 +116,8 @@ static const struct {
 	const char *name;
 	void *with;
 } ours[] = {
-	{"calloc", limited_calloc},
-	{"free", limited_free},
-	{"rte_zmalloc_socket", zmalloc},
-	{"rte_zmalloc", zmalloc_anywhere},
-	{"rte_free", zfree},
+	{"calloc", limited_calloc},	   {"free", limited_free}, {"rte_zmalloc_socket", zmalloc},
+	{"rte_zmalloc", zmalloc_anywhere}, {"rte_free", zfree},
 };
 
 static int
@@ -218,7 +215,7 @@ vn_rules_heap(uint64_t bytes)
 		void *va = vn_thp_map(bytes);
 
 		if (va == NULL || rte_malloc_heap_memory_add(name, va, bytes, NULL, bytes >> 21,
-							      VN_HUGE_2M) != 0) {
+							     VN_HUGE_2M) != 0) {
 			if (va)
 				vn_thp_unmap(va, bytes);
 			socket = -ENOMEM;

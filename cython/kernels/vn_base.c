@@ -116,7 +116,8 @@ vn_base_search(const struct vn_base *b, struct vn_keys *keys, const struct vn_co
 	}
 }
 
-/* -- building -------------------------------------------------------------------------------------- */
+/* -- building
+ * -------------------------------------------------------------------------------------- */
 
 int
 vn_engine_fail(const struct vn_build *w, int rc, const char *what)
@@ -156,7 +157,8 @@ vn_engine_name(char *name, size_t size)
 static int
 by_offset(const void *a, const void *b)
 {
-	return (int)((const struct vn_key_part *)a)->offset - ((const struct vn_key_part *)b)->offset;
+	return (int)((const struct vn_key_part *)a)->offset -
+	       ((const struct vn_key_part *)b)->offset;
 }
 
 void
@@ -181,8 +183,11 @@ vn_plain_layout(const struct vn_build *w, struct vn_group *g)
 				continue;
 			for (uint32_t p = 0; p < (size == 8 ? 2 : 1); p++) {
 				g->parts[g->n_parts++] = (struct vn_key_part){
-					.field = t->field, .size = size, .bytes = bytes,
-					.shift = size == 8 && p == 0 ? 32 : 0, .offset = offset};
+					.field = t->field,
+					.size = size,
+					.bytes = bytes,
+					.shift = size == 8 && p == 0 ? 32 : 0,
+					.offset = offset};
 				offset += bytes;
 			}
 		}
@@ -247,8 +252,9 @@ same_shape(const struct vn_box *a, const struct vn_box *b)
 			k++;
 		if (i == a->n || k == b->n)
 			return i == a->n && k == b->n;
-		if (a->tests[i].field != b->tests[k].field || a->tests[i].mask != b->tests[k].mask ||
-		    a->tests[i].lo != b->tests[k].lo || a->tests[i].span != b->tests[k].span)
+		if (a->tests[i].field != b->tests[k].field ||
+		    a->tests[i].mask != b->tests[k].mask || a->tests[i].lo != b->tests[k].lo ||
+		    a->tests[i].span != b->tests[k].span)
 			return false;
 		i++;
 		k++;
@@ -264,9 +270,11 @@ shape_guard(const struct vn_box *box, struct vn_match_step *guard)
 		const struct vn_test *t = &box->tests[k];
 
 		if (is_shape(t))
-			guard[n] = (struct vn_match_step){
-				.mask = t->mask, .lo = t->lo, .span = t->span, .field = t->field,
-				.op = n ? VN_MATCH_AND : VN_MATCH_PUSH},
+			guard[n] = (struct vn_match_step){.mask = t->mask,
+							  .lo = t->lo,
+							  .span = t->span,
+							  .field = t->field,
+							  .op = n ? VN_MATCH_AND : VN_MATCH_PUSH},
 			n++;
 	}
 	return n;
@@ -293,7 +301,8 @@ build_groups(struct vn_base *b, struct vn_build *w, int engine)
 			uint32_t s = 0;
 
 			/* The last takes what has no place of its own. */
-			while (s < n_shapes && !(s < VN_MAX_GROUPS - 1 && same_shape(box, first[s])))
+			while (s < n_shapes &&
+			       !(s < VN_MAX_GROUPS - 1 && same_shape(box, first[s])))
 				s++;
 			s = RTE_MIN(s, VN_MAX_GROUPS - 1);
 			if (s == n_shapes)
@@ -326,8 +335,10 @@ struct vn_base *
 vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, uint64_t max_bytes,
 	       char *error, size_t error_size)
 {
-	struct vn_build w = {.n_rules = n_rules, .max_bytes = max_bytes,
-			     .error = error, .error_size = error_size};
+	struct vn_build w = {.n_rules = n_rules,
+			     .max_bytes = max_bytes,
+			     .error = error,
+			     .error_size = error_size};
 	struct vn_base *b = calloc(1, sizeof(*b));
 
 	if (b) {

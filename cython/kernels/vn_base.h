@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The immutable part of a rule table: boxes in groups, each behind the engine that fits it.
  *
- * A group holds the boxes that ask the same of the shape of a packet (IPv4, IPv6, behind a tag ...);
- * that is asked once a packet, and the rest of the tests is looked up: rte_hash where all boxes
- * are exact values of the same columns, rte_fib and rte_fib6 where they are prefixes of one
+ * A group holds the boxes that ask the same of the shape of a packet (IPv4, IPv6, behind a tag
+ * ...); that is asked once a packet, and the rest of the tests is looked up: rte_hash where all
+ * boxes are exact values of the same columns, rte_fib and rte_fib6 where they are prefixes of one
  * address, rte_acl everywhere else.
  */
 #ifndef VN_BASE_H
@@ -56,7 +56,8 @@ struct vn_base {
 	uint32_t n_rules;
 	uint64_t n_dead; /* that were removed since: a hint that visibility must be looked at */
 	uint64_t n_boxes;
-	uint64_t need[2]; /* columns that lookups read: maybe more than the rules that are left ask */
+	uint64_t need[2]; /* columns that lookups read: maybe more than the rules that are left ask
+			   */
 	struct vn_tuples *tuples; /* all boxes: the engine itself, or what a removed winner hid */
 	bool by_tuples;
 	uint32_t n_groups;

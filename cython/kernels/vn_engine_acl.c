@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Everything else: rte_acl.
  *
- * What a lookup costs is how many tries rte_acl makes and how large they are, and both explode where
- * wide addresses are crossed with narrow ones. So several ways of building are tried within a budget
- * (vn_acl_heap.h): all boxes in one context, with large and with small tries; or apart, by how wide
- * their addresses are. The way that looks up its own rules the fastest is kept.
+ * What a lookup costs is how many tries rte_acl makes and how large they are, and both explode
+ * where wide addresses are crossed with narrow ones. So several ways of building are tried within a
+ * budget (vn_acl_heap.h): all boxes in one context, with large and with small tries; or apart, by
+ * how wide their addresses are. The way that looks up its own rules the fastest is kept.
  */
 #define ALLOW_EXPERIMENTAL_API /* rte_vect_*, whose symbols are not stable in 22.11 */
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 #define LARGE_TRIES ((size_t)1 << 40) /* rte_acl_config.max_size for the larger node limit */
 #define LARGE_TRIES_BYTES (UINT64_C(128) << 20)
-#define MANY 4096u   /* boxes from which on not every way is tried */
+#define MANY 4096u /* boxes from which on not every way is tried */
 #define SAMPLES 2048u
 
 void
@@ -120,11 +120,17 @@ acl_plan(const struct vn_build *w, struct vn_group *g, struct acl_layout *l)
 		s->first = l->n_fields;
 		for (unsigned int k = 0; k < pieces; k++) {
 			l->defs[l->n_fields] = (struct rte_acl_field_def){
-				.type = s->type, .size = size, .field_index = l->n_fields,
-				.input_index = offset / 4, .offset = offset};
+				.type = s->type,
+				.size = size,
+				.field_index = l->n_fields,
+				.input_index = offset / 4,
+				.offset = offset};
 			g->parts[g->n_parts++] = (struct vn_key_part){
-				.field = s->field, .size = s->size, .bytes = size,
-				.shift = pieces == 2 && k == 0 ? 32 : 0, .offset = offset};
+				.field = s->field,
+				.size = s->size,
+				.bytes = size,
+				.shift = pieces == 2 && k == 0 ? 32 : 0,
+				.offset = offset};
 			l->n_fields++;
 			offset += size;
 		}
@@ -133,8 +139,11 @@ acl_plan(const struct vn_build *w, struct vn_group *g, struct acl_layout *l)
 		unsigned int size = offset % 2 ? 1 : 2;
 
 		l->defs[l->n_fields] = (struct rte_acl_field_def){
-			.type = RTE_ACL_FIELD_TYPE_BITMASK, .size = size,
-			.field_index = l->n_fields, .input_index = offset / 4, .offset = offset};
+			.type = RTE_ACL_FIELD_TYPE_BITMASK,
+			.size = size,
+			.field_index = l->n_fields,
+			.input_index = offset / 4,
+			.offset = offset};
 		l->n_fields++;
 		offset += size;
 	}
@@ -196,7 +205,8 @@ acl_add(const struct vn_build *w, struct rte_acl_ctx *acl, const struct acl_layo
 	pieces = t->size == 8 ? 2 : 1;
 	lo = t->lo;
 	hi = t->lo + t->span;
-	if (s->type == RTE_ACL_FIELD_TYPE_RANGE && t->span == 0) /* (a prefix, as there are no ternaries) */
+	if (s->type == RTE_ACL_FIELD_TYPE_RANGE &&
+	    t->span == 0) /* (a prefix, as there are no ternaries) */
 		hi = t->lo | (ones & ~t->mask);
 	if (t->span == 0 || vn_prefix_of(t) >= 0 || s->type == RTE_ACL_FIELD_TYPE_RANGE) {
 		uint64_t mask = t->span == 0 ? t->mask : ones & ~t->span;
@@ -225,8 +235,9 @@ acl_blank(const struct acl_layout *l, struct rte_acl_rule *rule)
 {
 	for (uint32_t i = 0; i < l->n_fields; i++) {
 		rule->field[i].value.u64 = 0;
-		rule->field[i].mask_range.u64 =
-			l->defs[i].type == RTE_ACL_FIELD_TYPE_RANGE ? vn_ones_of(l->defs[i].size) : 0;
+		rule->field[i].mask_range.u64 = l->defs[i].type == RTE_ACL_FIELD_TYPE_RANGE
+							? vn_ones_of(l->defs[i].size)
+							: 0;
 	}
 }
 
@@ -280,7 +291,8 @@ add_context(struct acl_task *task, struct way *way, const uint8_t *class, unsign
 
 	for (uint64_t i = from; i < to && rc == 0; i++) /* how many will there be? */
 		if (class[i] == which)
-			rc = acl_add(w, NULL, task->l, w->items[i].box, 0, task->rule, &total, 1u << 24);
+			rc = acl_add(w, NULL, task->l, w->items[i].box, 0, task->rule, &total,
+				     1u << 24);
 	if (rc < 0)
 		return vn_engine_fail(w, -E2BIG, "ranges of bits become more than 16777216 rules");
 	if (total == 0)
@@ -311,9 +323,10 @@ add_context(struct acl_task *task, struct way *way, const uint8_t *class, unsign
 	}
 	if (rc < 0) {
 		rte_acl_free(acl);
-		return vn_engine_fail(w, rc, rc == -ENOMEM ?
-			"building the rules needs more memory than is allowed" :
-			"rte_acl cannot build the rules");
+		return vn_engine_fail(
+			w, rc,
+			rc == -ENOMEM ? "building the rules needs more memory than is allowed"
+				      : "rte_acl cannot build the rules");
 	}
 	best_algorithm(acl);
 	way->acl[way->n_acl++] = acl;
@@ -377,11 +390,13 @@ measure(const struct acl_task *task, const struct vn_group *g, const struct way 
 				const struct vn_test *t = &box->tests[k];
 
 				if (t->field == part->field)
-					value = t->span ? t->lo + value % (t->span + !!(t->span + 1)) :
-							  t->lo | (value & ~t->mask);
+					value = t->span ? t->lo + value % (t->span +
+									   !!(t->span + 1))
+							: t->lo | (value & ~t->mask);
 			}
 			for (uint32_t k = 0; k < part->bytes; k++)
-				key[part->offset + k] = value >> part->shift >> 8 * (part->bytes - 1 - k);
+				key[part->offset + k] = value >> part->shift >>
+							8 * (part->bytes - 1 - k);
 		}
 	}
 	for (unsigned int round = 0; round < 7; round++) {
@@ -435,10 +450,11 @@ classify_widths(const struct vn_build *w, const struct acl_layout *l, uint8_t *c
 
 			for (uint32_t k = 0; k < box->n; k++)
 				if (box->tests[k].field == l->columns[c].field)
-					fixed = box->tests[k].span ?
-							8 * box->tests[k].size - 64 +
-								__builtin_clzll(box->tests[k].span) :
-							__builtin_popcountll(box->tests[k].mask);
+					fixed = box->tests[k].span
+							? 8 * box->tests[k].size - 64 +
+								  __builtin_clzll(
+									  box->tests[k].span)
+							: __builtin_popcountll(box->tests[k].mask);
 			if (fixed < 8) {
 				class[i] |= 1 << found;
 				wide++;

@@ -17,8 +17,7 @@ vn_fib_look_up(const struct vn_group *g, const struct vn_keys *keys, uint32_t n,
 		uint32_t ips[VN_RULE_ROWS];
 
 		for (uint32_t i = 0; i < n; i++)
-			ips[i] = rte_be_to_cpu_32(
-				((const unaligned_uint32_t *)keys->bytes)[i]);
+			ips[i] = rte_be_to_cpu_32(((const unaligned_uint32_t *)keys->bytes)[i]);
 		rte_fib_lookup_bulk(g->fib, ips, next, n);
 	}
 	for (uint32_t i = 0; i < n; i++)
@@ -99,13 +98,15 @@ levels(const struct prefix *p)
 }
 
 /* The longest prefix wins in a FIB. A rule whose prefix lies in that of a rule that wins against it
- * never wins anywhere: without such rules, the longest prefix is the winner. trie_tables: what rte_fib6
- * reserves for them, tables of 256 from each prefix up to the one around it, shared or not. */
+ * never wins anywhere: without such rules, the longest prefix is the winner. trie_tables: what
+ * rte_fib6 reserves for them, tables of 256 from each prefix up to the one around it, shared or
+ * not. */
 static uint64_t
 reachable(struct prefix *p, uint64_t n, uint64_t *trie_tables)
 {
 	uint64_t kept = 0, depth = 0;
-	uint64_t *open = malloc((n + 1) * sizeof(*open)); /* places of the prefixes around the next */
+	uint64_t *open = malloc((n + 1) *
+				sizeof(*open)); /* places of the prefixes around the next */
 
 	if (open == NULL)
 		return 0;
@@ -116,7 +117,8 @@ reachable(struct prefix *p, uint64_t n, uint64_t *trie_tables)
 			depth--;
 		if (depth && p[open[depth - 1]].index < p[i].index)
 			continue;
-		/* What is around has a larger index each, so that the innermost is the one to beat. */
+		/* What is around has a larger index each, so that the innermost is the one to beat.
+		 */
 		*trie_tables += levels(&p[i]) - (depth ? levels(&p[open[depth - 1]]) : 0);
 		p[kept] = p[i];
 		open[depth++] = kept++;
@@ -189,8 +191,8 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 	}
 	if (six) {
 		const struct vn_test *t = w->items[0].box->tests;
-		struct rte_fib6_conf conf = {.type = RTE_FIB6_TRIE, .default_nh = 0,
-					     .max_routes = kept + 1};
+		struct rte_fib6_conf conf = {
+			.type = RTE_FIB6_TRIE, .default_nh = 0, .max_routes = kept + 1};
 
 		while (vn_guards(w, t))
 			t++;
@@ -198,17 +200,19 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 		conf.trie.num_tbl8 = tables + 1;
 		g->n_parts = 0; /* all 16 bytes, where the first box has the upper half only, too */
 		for (uint32_t k = 0; k < 4; k++)
-			g->parts[g->n_parts++] = (struct vn_key_part){
-				.field = t->field + k / 2, .size = 8, .bytes = 4,
-				.shift = k % 2 ? 0 : 32, .offset = 4 * k};
+			g->parts[g->n_parts++] = (struct vn_key_part){.field = t->field + k / 2,
+								      .size = 8,
+								      .bytes = 4,
+								      .shift = k % 2 ? 0 : 32,
+								      .offset = 4 * k};
 		g->stride = 16;
 		g->fib6 = rte_fib6_create(name, socket, &conf);
 		rc = g->fib6 ? 0 : -ENOMEM;
 		for (uint64_t i = 0; i < kept && rc == 0; i++)
 			rc = rte_fib6_add(g->fib6, (void *)p[i].bytes, p[i].length, p[i].index);
 	} else {
-		struct rte_fib_conf conf = {.type = RTE_FIB_DIR24_8, .default_nh = 0,
-					    .max_routes = kept + 1};
+		struct rte_fib_conf conf = {
+			.type = RTE_FIB_DIR24_8, .default_nh = 0, .max_routes = kept + 1};
 
 		conf.dir24_8.nh_sz = RTE_FIB_DIR24_8_4B;
 		conf.dir24_8.num_tbl8 = tables + 1;
@@ -227,4 +231,3 @@ vn_fib_build(const struct vn_build *w, struct vn_group *g, bool six)
 	g->engine = VN_ENGINE_FIB;
 	return 0;
 }
-

@@ -12,8 +12,8 @@ vn_hash_look_up(const struct vn_group *g, const struct vn_keys *keys, uint32_t n
 		void *data[RTE_HASH_LOOKUP_BULK_MAX];
 		uint64_t hits = 0;
 
-		rte_hash_lookup_bulk_data(g->hash, (const void **)(uintptr_t)&keys->at[at],
-					  some, &hits, data);
+		rte_hash_lookup_bulk_data(g->hash, (const void **)(uintptr_t)&keys->at[at], some,
+					  &hits, data);
 		for (uint32_t i = 0; i < some; i++)
 			result[at + i] = hits >> i & 1 ? (uint32_t)(uintptr_t)data[i] : 0;
 	}
@@ -101,4 +101,3 @@ vn_hash_build(const struct vn_build *w, struct vn_group *g)
 	g->engine = VN_ENGINE_HASH;
 	return 0;
 }
-

@@ -33,8 +33,8 @@ void vn_rows_hash(const struct vn_columns *c, const struct vn_masked *fields, ui
 void vn_rows_keys(const struct vn_columns *c, const struct vn_key_part *parts, uint32_t n_parts,
 		  const uint16_t *rows, uint32_t from, uint32_t n, uint32_t stride, uint8_t *keys);
 
-/* The first VN_LANES columns of a table as 32-bit numbers, the rows of each together: what boxes are
- * compared with in one go. */
+/* The first VN_LANES columns of a table as 32-bit numbers, the rows of each together: what boxes
+ * are compared with in one go. */
 #define VN_LANES 8u
 struct vn_lanes {
 	uint32_t at[VN_LANES];
@@ -48,7 +48,7 @@ void vn_rows_lanes(const struct vn_columns *c, const struct vn_masked *fields, u
 				  uint32_t n_fields, uint32_t from, uint32_t n, uint32_t *h);      \
 	void vn_rows_keys##suffix(const struct vn_columns *c, const struct vn_key_part *parts,     \
 				  uint32_t n_parts, const uint16_t *rows, uint32_t from,           \
-				  uint32_t n, uint32_t stride, uint8_t *keys);             \
+				  uint32_t n, uint32_t stride, uint8_t *keys);                     \
 	void vn_rows_lanes##suffix(const struct vn_columns *c, const struct vn_masked *fields,     \
 				   uint32_t n_fields, uint32_t from, uint32_t n,                   \
 				   struct vn_lanes *out)
@@ -95,8 +95,9 @@ vn_row_hash(const struct vn_columns *c, const struct vn_masked *fields, uint32_t
 	uint32_t h = 0x1234567;
 
 	for (uint32_t k = 0; k < n_fields; k++)
-		h = vn_hash_step(h ^ h >> 16, vn_row_value(c, fields[k].field, fields[k].size, row) &
-						      fields[k].mask);
+		h = vn_hash_step(h ^ h >> 16,
+				 vn_row_value(c, fields[k].field, fields[k].size, row) &
+					 fields[k].mask);
 	return vn_hash_end(h);
 }
 

@@ -20,8 +20,8 @@ HASH(32)
 HASH(64)
 
 void
-VN_ROWS(vn_rows_hash)(const struct vn_columns *c, const struct vn_masked *fields,
-		      uint32_t n_fields, uint32_t from, uint32_t n, uint32_t *h)
+VN_ROWS(vn_rows_hash)(const struct vn_columns *c, const struct vn_masked *fields, uint32_t n_fields,
+		      uint32_t from, uint32_t n, uint32_t *h)
 {
 	const void *const *column = (const void *const *)c;
 
@@ -56,10 +56,9 @@ VN_ROWS(vn_rows_hash)(const struct vn_columns *c, const struct vn_masked *fields
 
 /* The part of a column in its word: written where the word is new, else added. */
 #define WORD(bits, to)                                                                             \
-	static inline void word##bits##_##to(const uint##bits##_t *restrict x, unsigned int right, \
-					     unsigned int left, bool fresh,                        \
-					     const uint16_t *restrict rows, uint32_t n,            \
-					     uint32_t *restrict w)                                 \
+	static inline void word##bits##_##to(                                                      \
+		const uint##bits##_t *restrict x, unsigned int right, unsigned int left,           \
+		bool fresh, const uint16_t *restrict rows, uint32_t n, uint32_t *restrict w)       \
 	{                                                                                          \
 		if (rows && fresh)                                                                 \
 			for (uint32_t i = 0; i < n; i++)                                           \
@@ -108,9 +107,9 @@ spread(uint32_t w[4][VN_ROWS_MOST], uint32_t words, uint32_t n, uint32_t stride,
 }
 
 void
-VN_ROWS(vn_rows_keys)(const struct vn_columns *c, const struct vn_key_part *parts,
-		      uint32_t n_parts, const uint16_t *rows, uint32_t from, uint32_t n,
-		      uint32_t stride, uint8_t *keys)
+VN_ROWS(vn_rows_keys)(const struct vn_columns *c, const struct vn_key_part *parts, uint32_t n_parts,
+		      const uint16_t *rows, uint32_t from, uint32_t n, uint32_t stride,
+		      uint8_t *keys)
 {
 	const void *const *column = (const void *const *)c;
 	uint32_t w[4][VN_ROWS_MOST];
@@ -130,7 +129,8 @@ VN_ROWS(vn_rows_keys)(const struct vn_columns *c, const struct vn_key_part *part
 		last = word;
 		switch (p->size) {
 		case 1:
-			word8_8((const uint8_t *)x + from, 0, left, fresh, rows, n, w[word - first]);
+			word8_8((const uint8_t *)x + from, 0, left, fresh, rows, n,
+				w[word - first]);
 			break;
 		case 2:
 			word16_16((const uint16_t *)x + from, 0, left, fresh, rows, n,

@@ -26,7 +26,8 @@ struct vn_garbage {
 	bool unlinked;		 /* ... that no new reader can come upon */
 };
 
-/* -- garbage ------------------------------------------------------------------------------------ */
+/* -- garbage ------------------------------------------------------------------------------------
+ */
 
 /* Where there is no memory to remember something, it is waited for. */
 static struct vn_garbage *
@@ -38,7 +39,9 @@ put_by(struct vn_rules *t, void *p, void (*release)(void *), bool unlinked)
 		rte_rcu_qsbr_synchronize(t->qsbr, RTE_QSBR_THRID_INVALID);
 		return NULL;
 	}
-	*g = (struct vn_garbage){.p = p, .release = release, .unlinked = unlinked,
+	*g = (struct vn_garbage){.p = p,
+				 .release = release,
+				 .unlinked = unlinked,
 				 .token = rte_rcu_qsbr_start(t->qsbr)};
 	*t->garbage_end = g;
 	t->garbage_end = &g->next;
@@ -65,8 +68,8 @@ unref(struct vn_rules *t, struct vn_rule *r)
 static struct vn_specials *
 specials_create(const struct vn_specials *old, struct vn_rule **add, uint32_t n_add)
 {
-	struct vn_specials *s =
-		malloc(sizeof(*s) + ((old ? old->n : 0) + n_add) * sizeof(s->at[0]));
+	struct vn_specials *s = malloc(sizeof(*s) +
+				       ((old ? old->n : 0) + n_add) * sizeof(s->at[0]));
 
 	if (s == NULL)
 		return NULL;
@@ -162,7 +165,8 @@ vn_rules_wait(struct vn_rules *t, uint64_t us)
 	return 0;
 }
 
-/* -- readers ------------------------------------------------------------------------------------ */
+/* -- readers ------------------------------------------------------------------------------------
+ */
 
 static void
 specials_search(const struct vn_specials *s, const struct vn_columns *c,
@@ -343,7 +347,8 @@ vn_rules_offline(struct vn_rules *t, unsigned int r)
 	rte_rcu_qsbr_thread_offline(t->qsbr, r);
 }
 
-/* -- the writer ----------------------------------------------------------------------------------- */
+/* -- the writer -----------------------------------------------------------------------------------
+ */
 
 int
 vn_rules_room(struct vn_rules *t, uint32_t ids)
@@ -373,7 +378,8 @@ vn_rules_counts(const struct vn_rules *t, int32_t id)
 	struct vn_rule_counts sum = {0};
 
 	for (unsigned int r = 0; r < VN_READERS; r++) {
-		const struct vn_rule_counts *p = t->readers[r].counts[(uint32_t)id / VN_COUNT_CHUNK];
+		const struct vn_rule_counts *p = t->readers[r]
+							 .counts[(uint32_t)id / VN_COUNT_CHUNK];
 
 		if (p) {
 			sum.packets += p[(uint32_t)id % VN_COUNT_CHUNK].packets;
@@ -437,8 +443,7 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 	bool special = false;
 
 	if (reserve(&t->live, &t->live_room, t->n_live + n_add) < 0 ||
-	    (t->is_merging &&
-	     reserve(&t->added, &t->added_room, t->n_added + n_add) < 0))
+	    (t->is_merging && reserve(&t->added, &t->added_room, t->n_added + n_add) < 0))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n_add; i++)
 		special |= add[i]->steps != NULL;
@@ -503,7 +508,8 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 	return 0;
 }
 
-/* -- merging -------------------------------------------------------------------------------------- */
+/* -- merging --------------------------------------------------------------------------------------
+ */
 
 struct vn_merge {
 	struct vn_rule **rules; /* the first place is free */
@@ -543,8 +549,7 @@ vn_merge_begin(struct vn_rules *t)
 }
 
 int
-vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes, char *error,
-	       size_t error_size)
+vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes, char *error, size_t error_size)
 {
 	qsort(m->rules + 1, m->n, sizeof(m->rules[0]), larger_first);
 	m->base = vn_base_create(m->rules, m->n, engine, max_bytes, error, error_size);
@@ -661,7 +666,8 @@ vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish)
 	return rc;
 }
 
-/* -- life -------------------------------------------------------------------------------------------- */
+/* -- life
+ * -------------------------------------------------------------------------------------------- */
 
 struct vn_rules *
 vn_rules_create(void)
@@ -685,8 +691,8 @@ vn_rules_create(void)
 	t->state->table = t;
 	t->state->specials = specials_create(NULL, NULL, 0);
 	t->state->delta = vn_tuples_create(later, t);
-	t->state->base = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, 0, error,
-					       sizeof(error)) : NULL;
+	t->state->base = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, 0, error, sizeof(error))
+			      : NULL;
 	if (t->state->base && t->state->delta && t->state->specials) {
 		t->state->base->by_tuples = false;
 		return t;

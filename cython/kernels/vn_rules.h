@@ -19,10 +19,10 @@
 
 #include "vn_match.h"
 
-#define VN_READERS 192	   /* lcores are 0..127, calls from Python the rest */
+#define VN_READERS 192 /* lcores are 0..127, calls from Python the rest */
 #define VN_LCORE_READERS 128
 #define VN_MAX_LEAVES (128 - VN_COLUMNS)
-#define VN_RULE_ROWS 256u  /* packets that are looked up in one go */
+#define VN_RULE_ROWS 256u /* packets that are looked up in one go */
 #define VN_PLACE_BITS 40
 #define VN_NO_VERSION UINT64_MAX
 #define VN_COUNT_CHUNK 65536u
@@ -52,7 +52,8 @@ struct vn_rule {
 	int32_t id;
 	uint32_t flags; /* its low 16 bits: vn_act_code() of its actions (vn_act.h) */
 	void *actions;	/* struct vn_actions *; belongs to the owner */
-	void *owner;   /* what keeps actions, boxes and programs alive; whoever collects releases it */
+	void *owner; /* what keeps actions, boxes and programs alive; whoever collects releases it
+		      */
 	/* What it matches: boxes, or steps. */
 	const struct vn_box *boxes;
 	uint32_t n_boxes;
@@ -62,12 +63,12 @@ struct vn_rule {
 	uint32_t n_leaves;
 	uint64_t need[2]; /* columns that it reads */
 	/* The writer's own. */
-	struct vn_node **nodes;	 /* where it stands in the delta, n_boxes of them */
+	struct vn_node **nodes;	      /* where it stands in the delta, n_boxes of them */
 	struct vn_node **other_nodes; /* ... in the one before, while a merge ends */
-	struct vn_tuples *home;	 /* that delta */
-	struct vn_rule *next;	 /* in a list */
-	uint64_t live_at;	 /* its place in the table's list */
-	uint32_t refs;		 /* bases that hold it, and the table itself */
+	struct vn_tuples *home;	      /* that delta */
+	struct vn_rule *next;	      /* in a list */
+	uint64_t live_at;	      /* its place in the table's list */
+	uint32_t refs;		      /* bases that hold it, and the table itself */
 	bool in_base;
 	bool unlinked;
 };
@@ -112,19 +113,20 @@ struct vn_rules {
 	struct vn_state *state;
 	struct vn_reader readers[VN_READERS];
 	struct rte_rcu_qsbr *qsbr;
-	void *none; /* struct vn_actions *: of packets that no rule matches; set before any reader */
+	void *none; /* struct vn_actions *: of packets that no rule matches; set before any reader
+		     */
 	/* The writer's own. */
 	struct vn_garbage *garbage, **garbage_end;
 	uint64_t n_garbage;
-	struct vn_rule *done;	    /* nobody reads these any more: for vn_rules_collect */
-	struct vn_rule **live;	    /* the rules that are not removed, in no order */
+	struct vn_rule *done;  /* nobody reads these any more: for vn_rules_collect */
+	struct vn_rule **live; /* the rules that are not removed, in no order */
 	uint64_t n_live, live_room, n_boxes;
-	uint32_t uses[VN_COLUMNS];  /* live rules that read a column */
-	struct vn_rule **added;	    /* since the merge that is under way began */
+	uint32_t uses[VN_COLUMNS]; /* live rules that read a column */
+	struct vn_rule **added;	   /* since the merge that is under way began */
 	uint64_t n_added, added_room;
 	bool is_merging;
 	uint64_t merges;
-	uint32_t chunks;	    /* of counters that each registered reader has */
+	uint32_t chunks; /* of counters that each registered reader has */
 	bool registered[VN_READERS];
 };
 
@@ -182,8 +184,8 @@ VN_EXPORT void vn_rules_ids(struct vn_rules *t, unsigned int r, const struct vn_
 static inline void
 vn_rules_count(struct vn_rules *t, unsigned int r, int32_t id, uint64_t packets, uint64_t bytes)
 {
-	struct vn_rule_counts *k =
-		&t->readers[r].counts[(uint32_t)id / VN_COUNT_CHUNK][(uint32_t)id % VN_COUNT_CHUNK];
+	struct vn_rule_counts *k = &t->readers[r].counts[(uint32_t)id / VN_COUNT_CHUNK]
+							[(uint32_t)id % VN_COUNT_CHUNK];
 
 	k->packets += packets;
 	k->bytes += bytes;
@@ -212,8 +214,8 @@ VN_EXPORT struct vn_rule_counts vn_rules_counts(const struct vn_rules *t, int32_
 struct vn_merge;
 VN_EXPORT struct vn_merge *vn_merge_begin(struct vn_rules *t);
 /* engine: enum vn_engine. 0, or a negative errno with `error` saying why. */
-VN_EXPORT int vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes,
-			     char *error, size_t error_size);
+VN_EXPORT int vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes, char *error,
+			     size_t error_size);
 /* Publishes what was built; or gives it up, if building failed. */
 VN_EXPORT int vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish);
 

@@ -74,7 +74,8 @@ enum detail { ADDRESSES, VALUES, ALL, DETAILS };
 static uint64_t
 reduced_bits(const struct vn_test *t, enum detail detail)
 {
-	uint64_t fixed = fixed_bits(t), ones = t->size == 8 ? UINT64_MAX : (1ULL << 8 * t->size) - 1;
+	uint64_t fixed = fixed_bits(t),
+		 ones = t->size == 8 ? UINT64_MAX : (1ULL << 8 * t->size) - 1;
 	unsigned int length;
 
 	if (detail == ALL)
@@ -83,7 +84,8 @@ reduced_bits(const struct vn_test *t, enum detail detail)
 		return detail == VALUES && fixed == ones ? fixed : 0;
 	/* the leading ones */
 	length = __builtin_clzll(~(fixed << (64 - 8 * t->size)) | 1);
-	length = RTE_MIN(length & ~7u, 8u * t->size - (t->size == 4 && detail == ADDRESSES ? 8 : 0));
+	length = RTE_MIN(length & ~7u,
+			 8u * t->size - (t->size == 4 && detail == ADDRESSES ? 8 : 0));
 	return length ? ones & ~(ones >> length) : 0;
 }
 
@@ -102,8 +104,8 @@ shape_of(const struct vn_box *box, enum detail detail, struct shape *s)
 
 		if (mask == 0)
 			continue;
-		s->fields[s->n++] =
-			(struct vn_masked){.mask = mask, .field = t->field, .size = t->size};
+		s->fields[s->n++] = (struct vn_masked){
+			.mask = mask, .field = t->field, .size = t->size};
 		s->bits += __builtin_popcountll(mask);
 	}
 }
@@ -206,7 +208,8 @@ choose(struct vn_tuples *ts, const struct vn_box *box)
 	return fallback; /* no tuple tells these boxes apart */
 }
 
-/* -- changing ------------------------------------------------------------------------------------ */
+/* -- changing ------------------------------------------------------------------------------------
+ */
 
 static void
 link(struct vn_buckets *b, struct vn_node *n)
@@ -296,8 +299,11 @@ add_box(struct vn_tuples *ts, struct vn_rule *rule, const struct vn_box *box)
 	n = node_create();
 	if (n == NULL)
 		return NULL;
-	*n = (struct vn_node){
-		.order = rule->order, .rule = rule, .box = box, .tuple = t, .hash = box_hash(t, box)};
+	*n = (struct vn_node){.order = rule->order,
+			      .rule = rule,
+			      .box = box,
+			      .tuple = t,
+			      .hash = box_hash(t, box)};
 	to_lanes(ts, n);
 	if (n->order > t->max_order)
 		__atomic_store_n(&t->max_order, n->order, __ATOMIC_RELEASE);
@@ -343,7 +349,8 @@ vn_tuples_remove(struct vn_tuples *ts, struct vn_node *node)
 		__atomic_store_n(&b->tags[at], 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->n_nodes, t->n_nodes - 1, __ATOMIC_RELAXED);
 	ts->n_nodes--;
-	/* The bound is too large now, which costs time only: it is computed anew once in a while. */
+	/* The bound is too large now, which costs time only: it is computed anew once in a while.
+	 */
 	if (++t->removed > 64 + t->n_nodes) {
 		uint64_t most = 0;
 
@@ -396,7 +403,8 @@ vn_tuples_count(const struct vn_tuples *ts)
 	return n;
 }
 
-/* -- looking -------------------------------------------------------------------------------------- */
+/* -- looking --------------------------------------------------------------------------------------
+ */
 
 /* Are the tuple's columns there? */
 static inline bool
@@ -444,7 +452,8 @@ static inline const struct vn_rule *
 walk(const struct vn_buckets *b, uint32_t hash, const struct vn_columns *c, uint32_t row,
      const struct vn_lanes *lanes, uint64_t version, uint64_t above, uint64_t below)
 {
-	for (const struct vn_node *n = ACQUIRE(&b->heads[slot(b, hash)]); n; n = ACQUIRE(&n->next)) {
+	for (const struct vn_node *n = ACQUIRE(&b->heads[slot(b, hash)]); n;
+	     n = ACQUIRE(&n->next)) {
 		if (n->order <= above)
 			return NULL;
 		/* A box that is too new may have lanes that the row lacks: it is not visible. */
@@ -490,8 +499,8 @@ vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_
 		}
 		for (uint32_t i = 0; i < found; i++) {
 			uint32_t row = rows[i];
-			const struct vn_rule *r = walk(b, h[row], c, from + row, &lanes[row], version,
-						       best[row], UINT64_MAX);
+			const struct vn_rule *r = walk(b, h[row], c, from + row, &lanes[row],
+						       version, best[row], UINT64_MAX);
 
 			if (r) {
 				hit[row] = r;

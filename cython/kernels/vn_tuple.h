@@ -18,7 +18,8 @@ struct vn_node {
 	const struct vn_box *box;
 	struct vn_tuple *tuple;
 	uint32_t hash;
-	bool in_lanes; /* the box as it is compared with struct vn_lanes: (lane & mask) - lo <= span */
+	bool in_lanes; /* the box as it is compared with struct vn_lanes: (lane & mask) - lo <= span
+			*/
 	struct vn_lanes mask, lo, span;
 };
 
@@ -59,13 +60,14 @@ struct vn_tuples {
 struct vn_tuples *vn_tuples_create(void (*later)(void *, void *, void (*)(void *)), void *of);
 /* Frees all of it at once: nobody may be looking. */
 void vn_tuples_free(struct vn_tuples *ts);
-/* Puts the boxes of a rule in. nodes: n_boxes pointers, which become rule->nodes and follow the boxes
- * when a table grows (NULL: the rule is not told). 0 or -ENOMEM, and then none is in. */
+/* Puts the boxes of a rule in. nodes: n_boxes pointers, which become rule->nodes and follow the
+ * boxes when a table grows (NULL: the rule is not told). 0 or -ENOMEM, and then none is in. */
 int vn_tuples_add(struct vn_tuples *ts, struct vn_rule *rule, struct vn_node **nodes);
 /* Takes a node out. Readers may still stand on it: it is freed later. */
 void vn_tuples_remove(struct vn_tuples *ts, struct vn_node *node);
-/* For rows from..from + n: a rule whose order is larger than best[i] replaces hit[i]. need: the columns
- * that are there. Tuples that ask others came after the version, or have no rule of it left. */
+/* For rows from..from + n: a rule whose order is larger than best[i] replaces hit[i]. need: the
+ * columns that are there. Tuples that ask others came after the version, or have no rule of it
+ * left. */
 void vn_tuples_search(const struct vn_tuples *ts, const struct vn_columns *c, uint32_t from,
 		      uint32_t n, const uint64_t *need, uint64_t version, uint64_t *best,
 		      const struct vn_rule **hit);
