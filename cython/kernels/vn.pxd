@@ -179,9 +179,11 @@ cdef extern from "vn_rules.h" nogil:
     struct vn_rule_counts:
         uint64_t packets
         uint64_t bytes
+    struct vn_none:
+        uint64_t since
     struct vn_rules:
         uint64_t n_garbage
-        void *none
+        const vn_none *none
     struct vn_merge:
         pass
     struct vn_rules_info_t "vn_rules_info":
@@ -218,6 +220,8 @@ cdef extern from "vn_rules.h" nogil:
     vn_rule *vn_rules_collect(vn_rules *t)
     void vn_rules_asks(const vn_rules *t, uint64_t *need)
     int vn_rules_wait(vn_rules *t, uint64_t us)
+    int vn_rules_set_none(vn_rules *t, const void *actions, bint next)
+    void vn_rules_keep_none(vn_rules *t)
     vn_rule_counts vn_rules_counts(const vn_rules *t, int32_t id)
     vn_merge *vn_merge_begin(vn_rules *t)
     int vn_merge_build(vn_merge *m, int engine, uint64_t max_bytes, char *error,

@@ -508,8 +508,32 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 	return 0;
 }
 
-/* -- merging --------------------------------------------------------------------------------------
- */
+int
+vn_rules_set_none(struct vn_rules *t, const void *actions, bool next)
+{
+	struct vn_none *fresh = malloc(sizeof(*fresh));
+	struct vn_none *old = (void *)(uintptr_t)t->none;
+
+	if (fresh == NULL)
+		return -ENOMEM;
+	fresh->since = next ? t->state->version + 1 : 0;
+	fresh->before = old->now;
+	fresh->now = actions;
+	RELEASE(&t->none, fresh);
+	later(t, old, free);
+	return 0;
+}
+
+void
+vn_rules_keep_none(struct vn_rules *t)
+{
+	struct vn_none *none = (void *)(uintptr_t)t->none;
+
+	/* No reader is in a version from `since` on. */
+	none->now = none->before;
+}
+
+/* -- merging -------------------------------------------------------------------------------------- */
 
 struct vn_merge {
 	struct vn_rule **rules; /* the first place is free */
@@ -685,7 +709,8 @@ vn_rules_create(void)
 	t->garbage_end = &t->garbage;
 	t->qsbr = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
 	t->state = calloc(1, sizeof(*t->state));
-	if (t->qsbr == NULL || t->state == NULL || rte_rcu_qsbr_init(t->qsbr, VN_READERS) != 0)
+	t->none = calloc(1, sizeof(*t->none));
+	if (t->qsbr == NULL || t->state == NULL || t->none == NULL || rte_rcu_qsbr_init(t->qsbr, VN_READERS) != 0)
 		goto failed;
 	none = calloc(1, sizeof(*none));
 	t->state->table = t;
@@ -701,6 +726,7 @@ vn_rules_create(void)
 	vn_tuples_free(t->state->delta);
 	free(t->state->specials);
 failed:
+	free((void *)(uintptr_t)t->none);
 	free(t->state);
 	free(t->qsbr);
 	free(t);
@@ -719,6 +745,7 @@ vn_rules_free(struct vn_rules *t)
 	vn_base_free(t->state->base);
 	vn_tuples_free(t->state->delta);
 	free(t->state->specials);
+	free((void *)(uintptr_t)t->none);
 	free(t->state);
 	for (unsigned int r = 0; r < VN_READERS; r++) {
 		free(t->readers[r].keys);

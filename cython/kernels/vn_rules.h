@@ -109,12 +109,18 @@ struct vn_reader {
 
 struct vn_garbage;
 
+/* The actions (struct vn_actions *) of packets that no rule matches: those of versions before
+ * `since`, and of it and all later ones. */
+struct vn_none {
+	uint64_t since;
+	const void *before, *now;
+};
+
 struct vn_rules {
 	struct vn_state *state;
 	struct vn_reader readers[VN_READERS];
 	struct rte_rcu_qsbr *qsbr;
-	void *none; /* struct vn_actions *: of packets that no rule matches; set before any reader
-		     */
+	const struct vn_none *none;
 	/* The writer's own. */
 	struct vn_garbage *garbage, **garbage_end;
 	uint64_t n_garbage;
@@ -163,12 +169,13 @@ vn_rules_needs(struct vn_rules *t, unsigned int r)
 	return (vn_fieldset)reader->need[1] << 64 | reader->need[0];
 }
 
-/* The actions of packets that no rule matches; NULL: none. */
+/* The actions of packets that no rule matches, in the version that the burst sees; NULL: none. */
 static inline const void *
-vn_rules_none(struct vn_rules *t, unsigned int r)
+vn_rules_none(const struct vn_rules *t, unsigned int r)
 {
-	(void)r;
-	return t->none;
+	const struct vn_none *none = __atomic_load_n(&t->none, __ATOMIC_ACQUIRE);
+
+	return t->readers[r].version >= none->since ? none->now : none->before;
 }
 
 /* hit[i]: the rule that wins for row i, or NULL. All rows see the version that vn_rules_needs
@@ -199,6 +206,11 @@ VN_EXPORT int vn_rules_room(struct vn_rules *t, uint32_t ids);
  * and removes `n_remove`. 0, or -ENOMEM: then nothing has changed. */
 VN_EXPORT int vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add,
 			      struct vn_rule **remove, uint32_t n_remove);
+/* The actions of packets that no rule matches, from the next version on (`next`; before its commit),
+ * or at once. The last change by `next` must be seen by all readers (vn_rules_wait). 0 or -ENOMEM. */
+VN_EXPORT int vn_rules_set_none(struct vn_rules *t, const void *actions, bool next);
+/* Takes a change by `next` back whose commit has failed: in place, readers do not notice. */
+VN_EXPORT void vn_rules_keep_none(struct vn_rules *t);
 /* Frees what no reader can see any more, and returns the rules among it as a list (by next), whose
  * owner the caller releases before he frees each. */
 VN_EXPORT struct vn_rule *vn_rules_collect(struct vn_rules *t);

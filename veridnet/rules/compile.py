@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from veridnet._native.actions import ActionProgram
+from veridnet._native.actions import ActionProgram, Meter
 from veridnet._native.ruletable import Match
 from veridnet.headers import match
 from veridnet.headers.fields import FIELDS
@@ -68,6 +68,13 @@ class Cache:
         return found
 
 
+def meters_of(texts: Sequence[str]) -> set[str]:
+    """The names of the meters that actions use."""
+    parsed = actions.parse(texts)
+    inner = [a.action if isinstance(a, actions.Sample) else a for a in parsed]
+    return {a.name for a in inner if isinstance(a, actions.UseMeter)}
+
+
 class Programs:
     """Compiled actions by their texts.
 
@@ -81,6 +88,8 @@ class Programs:
         Names of the ports; None: not known yet, and nothing is compiled, only checked.
     native
         Refuse what needs Python.
+    kept
+        Meters that are there already.
 
     Rules with the same texts share a program, unless it counts or measures something of its own.
     """
@@ -92,12 +101,30 @@ class Programs:
         ports: list[str] | None = None,
         *,
         native: bool = False,
+        kept: Mapping[str, Meter] | None = None,
     ) -> None:
         self.ports = ports
         self.native = native
-        self.meters = actions.make_meters(meters)
+        self.given = {name: dict(parameters) for name, parameters in meters.items()}
+        self.texts = tuple(default)
+        self.meters = {**actions.make_meters(meters), **(kept or {})}
         self._found: dict[tuple[str, ...], ActionProgram | None] = {(): None}
-        self.default = self(tuple(default))
+        self.default = self(self.texts)
+
+    def renewed(
+        self, meters: Mapping[str, Mapping[str, Any]], default: Sequence[str]
+    ) -> tuple[Programs, set[str]]:
+        """Those of other meters and another default, and which meters are others.
+
+        A meter with the parameters that it had goes on with what it has measured.
+        """
+        new = {name: dict(parameters) for name, parameters in meters.items()}
+        if new == self.given and tuple(default) == self.texts:
+            return self, set()
+        changed = {name for name in {*new, *self.given} if new.get(name) != self.given.get(name)}
+        kept = {name: meter for name, meter in self.meters.items() if name not in changed}
+        made = Programs(new, default, self.ports, native=self.native, kept=kept)
+        return made, changed
 
     def __call__(self, texts: tuple[str, ...]) -> ActionProgram | None:
         """The program; None: there are no actions, or no ports yet. ConfigError: what is wrong."""

@@ -31,6 +31,8 @@ from veridnet.rules.regions import Region, covered, overlap
 
 #: How many marks there are (0 is none). A mark is used again only after all others were.
 MARKS = 1 << 16
+#: So many rules, the strongest, are tried: each is compared with all that win over it.
+MOST = 1024
 
 
 @dataclass(frozen=True)
@@ -172,11 +174,14 @@ class Offloaded:
     """
 
     def __init__(
-        self, entries: Iterable[Entry], port: Any, api: FlowApi, *, trust_port: bool, queues: int
-    ) -> None:
+        self, entries: Iterable[Entry], port: Any, api: FlowApi, *, trust_port: bool, queues: int,
+        marks: bool = True,
+    ) -> None:  # fmt: skip
         self.port = port
         self.api = api
         self.trusted = trust_port
+        self.marking = marks
+        self.released = False
         self.marks: NDArray[np.int32] = np.full(MARKS, -1, np.int32)
         self.depths: NDArray[np.uint8] = np.zeros(MARKS, np.uint8)
         self._free_marks = deque(range(1, MARKS))
@@ -188,6 +193,7 @@ class Offloaded:
         self._totals: dict[int, tuple[int, int]] = {}
         self._refused: dict[tuple[Any, ...], str] = {}
         self._full = ""
+        self._none = ""  # what a port without rte_flow says
         self._pending: dict[int, Entry] | None = {entry.id: entry for entry in entries}
         try:
             self.finish()
@@ -309,8 +315,24 @@ class Offloaded:
         self._totals = {number: n for number, n in self._totals.items() if number in rules}
         above: list[_Rule] = []
         for rule in rules.values():
-            self._install(rule, above)
+            if len(above) >= MOST and not rule.flows:
+                rule.complete = False
+                rule.reasons = {f"only the strongest {MOST:,} rules are tried": None}
+                continue
+            if not self._none:
+                self._install(rule, above)
+            if self._none:
+                rule.complete, rule.reasons = False, {self._none: None}
             above.append(rule)
+
+    def cancel(self) -> None:
+        """The changes of `prepare` do not come: what it took out is installed again."""
+        self._pending = None
+        self.finish()
+
+    def forget(self, number: int) -> None:
+        """A rule has gone: its counters go too, as its id may come again."""
+        self._totals.pop(number, None)
 
     def _entries(self) -> dict[int, Entry]:
         return {number: rule.entry for number, rule in self._rules.items()}
@@ -368,7 +390,9 @@ class Offloaded:
 
     def _cover(self, rule: _Rule, packets: Region, above: list[_Rule]) -> bool:
         """Flows for one region: those that drop where they may, else those that mark."""
-        kinds = (True, False) if rule.entry.drops else (False,)
+        kinds = ((True,) if rule.entry.drops else ()) + ((False,) if self.marking else ())
+        if not kinds:
+            rule.reasons["only rules that drop are put there: marks are not read"] = None
         return any(self._cover_as(rule, packets, drops, above) for drops in kinds)
 
     def _cover_as(self, rule: _Rule, packets: Region, drops: bool, above: list[_Rule]) -> bool:
@@ -461,6 +485,8 @@ class Offloaded:
         except FlowError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM):
                 self._full = str(error)
+            if error.errno == errno.ENOSYS:
+                self._full = self._none = str(error)
             return str(error)
         if flow.drops:
             try:
@@ -524,6 +550,7 @@ class Offloaded:
 
     def release(self) -> None:
         """Takes all flows out. May be called twice; `counters` stays readable."""
+        self.released = True
         for rule in reversed(list(self._rules.values())):
             for flow in list(rule.flows):
                 self._remove(flow)
@@ -536,8 +563,9 @@ class Offloaded:
 
 
 def offload(
-    table: Table, port: Any, api: FlowApi | None = None, *, trust_port: bool = False
-) -> Offloaded:
+    table: Table, port: Any, api: FlowApi | None = None, *, trust_port: bool = False,
+    marks: bool = True,
+) -> Offloaded:  # fmt: skip
     """Puts into a port what it takes of a table's rules; the result for each packet is the same.
 
     Parameters
@@ -549,8 +577,10 @@ def offload(
     trust_port
         Believe that the port treats fragments, packets with IPv6 extension headers and damaged
         packets as veridnet does. Then it may drop more by itself.
+    marks
+        Put rules there that mark, too. False where nobody reads marks (`Offloaded.ids`).
     """
     return Offloaded(
         table.entries(), port, api or RteFlow(), trust_port=trust_port,
-        queues=getattr(port, "n_rx_queues", 1),
+        queues=getattr(port, "n_rx_queues", 1), marks=marks,
     )  # fmt: skip

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from veridnet._native.actions import ActionProgram
 from veridnet._native.burst import Burst
 from veridnet._native.ruletable import ENGINES, Match, RuleTable
-from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
+from veridnet.errors import ClosedError, ConfigError, PoolError, StateError, VeridnetError
 from veridnet.headers.columns import Columns, HeaderTable
 from veridnet.rules import actions, memory
 from veridnet.rules.boxes import boxes
-from veridnet.rules.compile import Cache, Programs
+from veridnet.rules.compile import Cache, Programs, meters_of
 from veridnet.rules.fill import plain_column
 from veridnet.rules.keeper import Keeper
 from veridnet.rules.rule import Rule, RuleSet, tree
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from veridnet.rules.conflicts import Conflict
     from veridnet.rules.explain import Explanation
-    from veridnet.rules.offload import Entry as Flow
+    from veridnet.rules.offload import Entry as FlowEntry
     from veridnet.rules.offload import Offloaded
     from veridnet.runtime import Port
 
@@ -77,6 +77,7 @@ class Transaction:
     def __init__(self, table: FlowTable) -> None:
         self.table = table
         self.new: list[int] = []
+        self.default: tuple[ActionProgram | None, ...] = ()  # another, if it changes
         self.now: dict[int, Entry] = {}  # what is to be there under an id
         self.gone: dict[int, Entry] = {}  # what the table has there, and goes
 
@@ -129,13 +130,14 @@ class Transaction:
     def commit(self) -> None:
         """Makes it so."""
         table = self.table
-        table._native.commit(
-            [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()],
-            list(self.gone),
-        )
-        for id in self.gone:
-            del table._entries[id]
-        table._entries.update(self.now)
+        with table._offloads_follow(self):
+            table._native.commit(
+                [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()],
+                list(self.gone), *self.default,
+            )  # fmt: skip
+            for id in self.gone:
+                del table._entries[id]
+            table._entries.update(self.now)
         table._changed(self)
         table._native.unused([id for id in self.new if id not in self.now])
 
@@ -214,6 +216,7 @@ class FlowTable:
         self._timed: dict[int, tuple[int, float]] = {}  # id -> packets, and when they were new
         self._keeper = Keeper(weakref.ref(self), automatic=merge == "auto")
         self._runners = threading.local()
+        self._offloads: list[Offloaded] = []
         if ports is not None:
             self.bind(ports)
         if rules := list(rules):
@@ -271,46 +274,72 @@ class FlowTable:
         """Makes the table what a file says, in one step for its readers.
 
         Rules that are as they were (same name, match, priority, actions, timeouts) keep their ids,
-        counters and age. Returns how many were ``kept``, ``added`` and ``removed``. On an error
-        the table stays as it is.
+        counters and age, also where their place in the file, or a set or a meter that they name,
+        has changed. Meters that are as they were go on with what they have measured. Returns how
+        many were ``kept``, ``added`` and ``removed``. On an error the table stays as it is.
         """
         from veridnet.rules import formats
 
         given = formats.load(path, format)
         with self._lock:
-            if (dict(given.sets), given.default, dict(given.meters)) != (
-                self._sets, self._default, self._meters,
-            ):  # fmt: skip
-                raise ConfigError(
-                    f"{os.fspath(path)}: [sets], [meters] and default cannot change while the "
-                    "table is in use",
-                    hint="change rules only, or start anew",
-                )
+            self._check()
+            before = (self._sets, self._meters, self._default, self._matches, self._programs)
             try:
-                self._try(given)
-            except ConfigError as e:
-                raise ConfigError(f"{os.fspath(path)}: {e}", hint=e.hint) from None
-            there: dict[Rule, list[Entry]] = {}
-            for entry in sorted(self._entries.values(), key=lambda e: e.place):
-                there.setdefault(entry.rule, []).append(entry)
-            kept = 0
-            last: dict[int, int] = {}  # priority -> the place of its last rule so far
-            with self.transaction() as change:
-                for rule in given.rules:
-                    old = there.get(rule)
-                    # Kept only where the order among equals stays the file's.
-                    if old and old[0].place > last.get(rule.priority, -1):
-                        last[rule.priority] = old.pop(0).place
+                return self._reload(given)
+            except BaseException as e:
+                (self._sets, self._meters, self._default, self._matches, self._programs) = before
+                if isinstance(e, ConfigError):
+                    raise ConfigError(f"{os.fspath(path)}: {e}", hint=e.hint) from None
+                raise
+
+    def _reload(self, given: RuleSet) -> dict[str, int]:
+        new_sets = dict(given.sets) != self._sets
+        if new_sets:
+            self._matches = Cache(given.sets)
+        programs, meters = self._programs.renewed(given.meters, given.default)
+        new_programs = programs is not self._programs
+        self._sets, self._meters = dict(given.sets), dict(given.meters)
+        self._default, self._programs = given.default, programs
+
+        def refreshed(e: Entry) -> Entry:
+            if new_sets and "@" in e.rule.match:
+                e = replace(e, match=self._matches(e.rule.match))
+            if meters and not meters.isdisjoint(meters_of(e.rule.actions)):
+                e = replace(e, owner=programs(e.rule.actions))
+            return e
+
+        there: dict[Rule, list[Entry]] = {}
+        for entry in sorted(self._entries.values(), key=lambda e: e.place):
+            there.setdefault(entry.rule, []).append(entry)
+        kept = added = removed = 0
+        last: dict[int, int] = {}  # priority -> place of the rule before
+        with self.transaction() as change:
+            if new_programs:
+                change.default = (programs.default,)
+            for number, rule in enumerate(given.rules):
+                old = there.get(rule)
+                try:
+                    if old:
+                        entry = now = old.pop(0)
+                        if entry.place < last.get(rule.priority, -1):
+                            # The order among equals is to be the file's.
+                            now = replace(entry, place=self._places)
+                            self._places += 1
+                        if (now := refreshed(now)) is not entry:
+                            change.gone[entry.id], change.now[entry.id] = entry, now
                         kept += 1
+                        last[rule.priority] = now.place
                     else:
-                        change.add(rule)
                         last[rule.priority] = self._places
-                for entries in there.values():
-                    for entry in entries:
-                        change.remove(entry.id)
-                added = len(change.now)
-                removed = len(change.gone)
-            return {"kept": kept, "added": added, "removed": removed}
+                        change.add(rule)
+                        added += 1
+                except ConfigError as e:
+                    raise ConfigError(f"{given.label(number)}: {e}", hint=e.hint) from None
+            for entries in there.values():
+                for entry in entries:
+                    change.remove(entry.id)
+                    removed += 1
+        return {"kept": kept, "added": added, "removed": removed}
 
     # -- changing -------------------------------------------------------------------------------
 
@@ -398,11 +427,13 @@ class FlowTable:
     def _changed(self, change: Transaction) -> None:
         for entries, step in ((change.gone, -1), (change.now, 1)):
             self._reading_bytes += step * sum(e.match.needs_packets for e in entries.values())
-        for id in change.gone:
-            self._timed.pop(id, None)
+        for id, old in change.gone.items():
+            new = change.now.get(id)
+            if new is None or new.added != old.added:
+                self._timed.pop(id, None)
         for id, entry in change.now.items():
             if entry.rule.idle_timeout or entry.rule.hard_timeout:
-                self._timed[id] = (-1, entry.added)
+                self._timed.setdefault(id, (-1, entry.added))
         self._keeper.wake(bool(self._timed))
 
     # -- actions --------------------------------------------------------------------------------
@@ -477,20 +508,51 @@ class FlowTable:
         """Puts into a port what it takes of the rules: see `veridnet.rules.offload.offload`."""
         from veridnet.rules.offload import offload
 
-        return offload(self, port, **options)
+        with self._lock:
+            self._check()
+            made = offload(self, port, **options)
+            self._offloads.append(made)
+            return made
 
-    def entries(self) -> list[Flow]:
+    def entries(self) -> list[FlowEntry]:
         """The rules as `veridnet.rules.offload` sees them."""
-        from veridnet.rules.offload import Entry as Flow
-
         with self._lock:
             there = sorted(self._entries.values(), key=lambda e: (-e.rule.priority, e.place))
-        return [
-            Flow(e.id, e.rule.priority, e.place,
-                 None if (found := boxes(tree(e.rule.match, self._sets))) is None
-                 else tuple(found), e.rule.actions, e.rule.idle_timeout)
-            for e in there
-        ]  # fmt: skip
+            return [self._flow(e) for e in there]
+
+    def _flow(self, e: Entry) -> FlowEntry:
+        from veridnet.rules.offload import Entry as Flow
+
+        found = boxes(tree(e.rule.match, self._sets))
+        return Flow(e.id, e.rule.priority, e.place, None if found is None else tuple(found),
+                    e.rule.actions, e.rule.idle_timeout)  # fmt: skip
+
+    @contextmanager
+    def _offloads_follow(self, change: Transaction) -> Iterator[None]:
+        """What ports hold is right before the change that the block makes, and after it."""
+        active = [off for off in self._offloads if not off.released]
+        if active:
+            changes: dict[int, FlowEntry | None] = dict.fromkeys(change.gone)
+            changes |= {id: self._flow(e) for id, e in change.now.items()}
+        asked = []
+        try:
+            for off in active:
+                asked.append(off)
+                off.prepare(changes)
+            yield
+        except BaseException:
+            for off in asked:
+                off.cancel()
+            raise
+        for off in active:
+            try:
+                off.finish()
+            except VeridnetError as e:  # software does without
+                self.problems.append(f"offload: {e}")
+        for off in self._offloads:
+            for id in change.gone:
+                if id not in change.now:
+                    off.forget(id)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -549,12 +611,20 @@ class FlowTable:
         return RuleSet(tuple(e.rule for e in entries), self._default, self._sets, self._meters)
 
     def stats(self) -> NDArray[np.void]:
-        """Packets and bytes of each rule, by id: a structured array of `STATS`."""
+        """Packets and bytes of each rule, by id: a structured array of `STATS`.
+
+        With those that ports dropped by themselves (`offload`).
+        """
         with self._lock:
             self._check()
             entries = [self._entries[id] for id in sorted(self._entries)]
             ids = [e.id for e in entries]
             counts = self._native.counts(ids)
+            for off in self._offloads:
+                dropped = off.counters()
+                for row, id in enumerate(ids):
+                    if id in dropped:
+                        counts[row] += np.array(dropped[id], np.uint64)
         out = np.zeros(len(ids), STATS)
         out["id"] = ids
         out["priority"] = [e.rule.priority for e in entries]
@@ -675,14 +745,10 @@ class FlowTable:
             raise StateError("a transaction is open: the table cannot be closed in it")
         self._keeper.stop()
         with self._lock:
-            self._runners = threading.local()  # gives back the readers that `apply` has lent
-            try:
-                self._native.empty()
-            except StateError:
-                # It goes on, and so does its thread.
-                self._keeper = Keeper(weakref.ref(self), automatic=self.merging)
-                self._keeper.wake(bool(self._timed))
-                raise
+            for off in self._offloads:
+                off.release()
+            self._runners = threading.local()  # with them go the readers that they have
+            self._native.empty()
             self._entries.clear()
             self._closed = True
 

@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from kernels cimport vn
+from veridnet._native.actions cimport ActionProgram
 
 
 cdef class Match:
@@ -31,3 +32,4 @@ cdef class RuleTable:
     cdef int make_room(self, uint32_t n) except -1
     cdef void collect(self)
     cdef int take_reader(self) except -1
+    cdef int prepare_default(self, ActionProgram default) except -1

@@ -135,9 +135,7 @@ cdef class RuleTable:
         self.readers = list(range(vn.VN_READERS - 1, vn.VN_LCORE_READERS - 1, -1))
         self.before = {}
         self.before_default = []
-        self.default = default
-        if default is not None:
-            self.ptr.none = default.ptr
+        self.set_default(default)
 
     def __dealloc__(self):
         if self.ptr != NULL and not vn.vn_forked and not self.in_use and not self.users:
@@ -207,12 +205,14 @@ cdef class RuleTable:
             else:
                 self.freed.append(i)
 
-    def commit(self, list add, list remove) -> None:
+    def commit(self, list add, list remove, *default) -> None:
         """Removes and adds rules in one step for all readers.
 
         add: (id, priority, place, Match, ActionProgram or None) each, under an id of
-        `new_ids`, or of a rule that is removed in the same step. remove: ids. KeyError and
-        MemoryError: nothing has changed.
+        `new_ids`, or of a rule that is removed in the same step. remove: ids. default, if given:
+        the ActionProgram (or None) of packets that no rule matches, in the same step. KeyError,
+        MemoryError, and StateError where a reader does not see the change before: nothing has
+        changed.
         """
         cdef uint32_t n_add = <uint32_t>len(add), n_remove = <uint32_t>len(remove), k
         cdef vn.vn_rule **rules
@@ -257,10 +257,16 @@ cdef class RuleTable:
                 both = (m, actions)
                 Py_INCREF(both)
                 r.owner = <void *>both
+            if default:
+                self.prepare_default(default[0])
             given = True
             rc = vn.vn_rules_commit(self.ptr, rules, n_add, rules + n_add, n_remove)
             if rc < 0:
+                if default:
+                    vn.vn_rules_keep_none(self.ptr)
                 raise MemoryError("no memory for more rules")
+            if default:
+                self.default = default[0]
             for k in range(n_remove):
                 self.by_id[<int32_t>remove[k]] = NULL
             for k in range(n_add):
@@ -277,6 +283,18 @@ cdef class RuleTable:
                     free(rules[k])
             free(rules)
             self.collect()
+
+    cdef int prepare_default(self, ActionProgram default) except -1:
+        cdef int rc
+        if self.ptr.none.since:
+            with nogil:
+                rc = vn.vn_rules_wait(self.ptr, 1000000)
+            if rc < 0:
+                raise StateError("a thread has looked at the rules for more than a second")
+        self.before_default = [self.default, default]
+        if vn.vn_rules_set_none(self.ptr, NULL if default is None else default.ptr, True) < 0:
+            raise MemoryError
+        return 0
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -306,9 +324,9 @@ cdef class RuleTable:
     def set_default(self, ActionProgram default) -> None:
         """The actions of packets that no rule matches: before any reader is there."""
         self.check()
-        self.before_default.append(self.default)
+        if vn.vn_rules_set_none(self.ptr, NULL if default is None else default.ptr, False) < 0:
+            raise MemoryError
         self.default = default
-        self.ptr.none = NULL if default is None else default.ptr
 
     def classify(self, ColumnsBase headers not None):
         """Ids of the winning rules: an int32 array of shape (packets,), -1 where none matches.

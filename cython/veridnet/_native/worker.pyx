@@ -224,6 +224,10 @@ cdef class Forwarder:
             raise StateError("the forwarder is already running")
         if self.bridging and self.shared.bridge == NULL:
             raise StateError("the forwarder was released")
+        if self.rules is not None:
+            self.rules.check()
+            if self.rules.users:
+                raise StateError("another forwarder runs with this rule table")
         for port in self.ports:
             port.check_started()
         for lcore in self.lcores:
@@ -240,6 +244,8 @@ cdef class Forwarder:
         for port in self.ports:
             port.users += 1
         self.copy_pool.users += 1
+        if self.rules is not None:
+            self.rules.users += 1
 
     def stop(self) -> None:
         """Stops the loops and waits for them: at most one burst each. May be called twice."""
@@ -254,6 +260,8 @@ cdef class Forwarder:
         for port in self.ports:
             port.users -= 1
         self.copy_pool.release()
+        if self.rules is not None:
+            self.rules.users -= 1
 
     def release(self) -> None:
         """Frees the bridge's table; the counters stay. Only after stop()."""
