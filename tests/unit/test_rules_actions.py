@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from acting import bytes_of, counts, received, runner_of, table_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
@@ -523,6 +523,7 @@ ENDS = [["drop"], ["forward 0"], ["forward 1"], ["forward 0,1,2"], ["queue 0", "
 def test_any_combination_keeps_the_account_and_the_order(runtime: Any, ports: list[Any]) -> None:
     packets = [bytes(p) for p in PLAIN]
 
+    @settings(max_examples=100)
     @given(st.data())
     def check(data: Any) -> None:
         rng = random.Random(data.draw(st.integers(0, 1000)))

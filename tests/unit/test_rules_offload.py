@@ -6,9 +6,10 @@ parser. Nothing of what the two have in common is veridnet's offloading.
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,7 +287,7 @@ def check(traffic: Traffic, off: Offloaded, api: RecordingApi, rules: dict[int, 
     return found
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(st.data())
 def test_same_result(data: st.DataObject) -> None:
     rules = {n: data.draw(entries(n)) for n in range(data.draw(st.integers(1, 8)))}
@@ -299,7 +300,7 @@ def test_same_result(data: st.DataObject) -> None:
     assert (off.marks == -1).all()
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_same_result_through_updates(data: st.DataObject) -> None:
     rules = {n: data.draw(entries(n)) for n in range(data.draw(st.integers(1, 6)))}
@@ -329,11 +330,13 @@ def test_same_result_through_updates(data: st.DataObject) -> None:
                 )  # fmt: skip
         after = {n: e for n, e in {**rules, **changes}.items() if e is not None}
         now = [rules]  # the table as software sees it
+        turn = itertools.count()
 
-        def each_step(now: list[dict[int, Entry]] = now) -> None:
+        def each_step(now: list[dict[int, Entry]] = now, turn: Iterator[int] = turn) -> None:
             # What is in the port is right at every step, before and after the change is seen.
+            # Other packets at each: all together would take most of the test's time.
             software = Software(now[0])
-            for i in range(0, len(traffic.frames), 3):
+            for i in range(next(turn) % 8, len(traffic.frames), 8):
                 flow = api.hit(traffic.frames[i], tie=i)
                 owner = [f for r in off._rules.values() for f in r.flows if f.handle is flow]
                 if owner and (owner[0].drops or believed(traffic.columns[i], off, owner[0].mark)):

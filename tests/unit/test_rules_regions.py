@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veridnet.rules import flows, regions
@@ -48,6 +48,7 @@ def test_meet_within_without(a: Values, b: Values) -> None:
     assert set().union(*pieces) == members(a) - members(b)
 
 
+@settings(max_examples=100)
 @given(some(), some(), some(), some(), st.lists(st.tuples(some(), some()), max_size=4))
 def test_regions(
     a: Values, b: Values, c: Values, d: Values, by: list[tuple[Values, Values]]
