@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from veridnet._native import eal
 from veridnet._native.worker import MAX_BURST
@@ -33,6 +33,7 @@ PROFILE_KEYS: dict[str, type] = {
     "until_idle": float,
     "stats_period": float,
     "rules": str,
+    "offload": bool,
 }
 
 
@@ -71,6 +72,8 @@ class L2fwdOptions:
     rules
         A file of flow rules, or a FlowTable, asked first: what no action of theirs ends goes as
         without them. A file is reloaded when it changes.
+    offload
+        Rules that drop go into the ports, as far as these take them (rte_flow).
     """
 
     learn: bool = False
@@ -83,6 +86,7 @@ class L2fwdOptions:
     stations: int = 8192
     count: int | None = None
     rules: Any = None
+    offload: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.burst <= MAX_BURST:
@@ -97,6 +101,8 @@ class L2fwdOptions:
             raise ConfigError(f"count={self.count}: must be at least 1")
         if self.learn and self.portmap:
             raise ConfigError("learn and portmap exclude each other: a bridge has no pairs")
+        if self.offload and self.rules is None:
+            raise ConfigError("offload: there are no rules", hint="--rules FILE, too")
 
     def check(self, names: Sequence[str]) -> None:
         """ConfigError unless these options fit ports of these names, in this order."""
@@ -185,8 +191,20 @@ class L2fwd:
         self.rules = (
             RulesFile(o.rules, [p.name for p in self.ports]) if o.rules is not None else None
         )
+        try:
+            self._make(common)
+        except BaseException:
+            self.close()
+            raise
+        self.started_at = 0.0
+        self.duration = 0.0
+
+    def _make(self, common: dict[str, Any]) -> None:
+        o, runtime = self.options, self.runtime
         if self.rules is not None:
             common["rules"] = self.rules.table
+            if o.offload:
+                self.rules.offload(self.ports)
         if o.learn:
             self.forwarder = runtime.forwarder(
                 self.ports, o.workers, stations=o.stations, age_s=o.age, **common
@@ -204,8 +222,6 @@ class L2fwd:
                 macs=[self._macs(d) for d in self.destinations],
                 **common,
             )
-        self.started_at = 0.0
-        self.duration = 0.0
 
     def _macs(self, destination: int) -> bytes | None:
         if not self.options.mac_updating:
@@ -223,6 +239,28 @@ class L2fwd:
         if self.forwarder.running:
             self.forwarder.stop()
             self.duration = time.monotonic() - self.started_at
+
+    def serve(self) -> None:
+        """Lets ``veridnet rules watch`` see the rules' counters, until `close`.
+
+        Where that cannot be, `warnings` says why.
+        """
+        if self.rules is not None:
+            missed = self.forwarder.missed
+            if warning := self.rules.serve("l2fwd", missed):
+                self.warnings.append(warning)
+
+    def close(self) -> None:
+        """Frees the rules that came from a file. Only after `stop`; may be called twice."""
+        if self.rules is not None:
+            self.rules.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.close()
 
     def received(self) -> int:
         """Packets received so far."""

@@ -185,9 +185,25 @@ def open_standard_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
+class Stderr(logging.StreamHandler[Any]):
+    """Writes to what sys.stderr is at the time: a live table puts lines above itself."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        """Where to."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        pass
+
+
 def setup_logging(verbose: bool) -> None:
     """veridnet's and DPDK's log lines on stderr: warnings, or everything."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Stderr()
     handler.setFormatter(logging.Formatter("veridnet: %(message)s"))
     logger = logging.getLogger("veridnet")
     logger.handlers = [handler]

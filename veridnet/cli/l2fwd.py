@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -68,6 +69,10 @@ def add_parser(sub: Any) -> None:
     f.add_argument(
         "--rules", metavar="FILE",
         help="flow rules that are asked first; reloaded on SIGHUP and when the file changes",
+    )  # fmt: skip
+    f.add_argument(
+        "--offload", action="store_true", default=None,
+        help="put rules that drop into the ports, as far as these take them (rte_flow)",
     )  # fmt: skip
     f.add_argument(
         "--age", type=common.number(float, "--age 300"), metavar="S",
@@ -174,22 +179,22 @@ def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
     return PortSpec(spec.kind, {**defaults, **spec.options})
 
 
-class ReloadOnSighup:
-    """SIGHUP, which else ends a run, reloads the rules; one during the start does so after it."""
+class Reload:
+    """SIGHUP, which else ends a run, reloads the rules. One that comes early is kept for them."""
 
     def __init__(self) -> None:
-        self.rules: RulesFile | None = None
         self.early = False
-        signal.signal(signal.SIGHUP, self)
+        self.rules: RulesFile | None = None
+        signal.signal(signal.SIGHUP, self.handler)
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.rules is None:
-            self.early = True
-        else:
+    def handler(self, number: int, frame: FrameType | None) -> None:
+        """The signal's."""
+        if self.rules is not None:
             self.rules.wanted = True
+        self.early = True
 
     def of(self, rules: RulesFile) -> None:
-        """These are the rules."""
+        """There they are."""
         self.rules = rules
         rules.wanted = rules.wanted or self.early
 
@@ -215,14 +220,15 @@ def run(args: argparse.Namespace) -> int:
     with common.as_typed(args):
         how.check([str(s.options.get("name") or i) for i, s in enumerate(specs)])
     stop = common.stop_on_signals()
-    sighup = ReloadOnSighup() if how.rules is not None else None
-    with Runtime(settings) as rt:
+    reload = Reload() if how.rules is not None else None
+    with Runtime(settings) as rt, contextlib.ExitStack() as stack:
         ports = rt.add_ports(specs)
         if args.lcores is not None or "lcores" in profile.runtime:
             how = replace(how, workers=len(rt.worker_cpus))
-        forwarder = app.L2fwd(rt, ports, how)
-        if sighup is not None and forwarder.rules is not None:
-            sighup.of(forwarder.rules)
+        forwarder = stack.enter_context(app.L2fwd(rt, ports, how))
+        if forwarder.rules is not None and reload is not None:
+            forwarder.serve()
+            reload.of(forwarder.rules)
         for warning in forwarder.warnings:
             print(f"veridnet: {warning}", file=sys.stderr)
         if not args.json or args.verbose:

@@ -194,7 +194,22 @@ def print_rules(out: Console, report: dict[str, Any]) -> None:
         out.print(f"... and {len(rows) - RULES_SHOWN:,} rules more: --json", highlight=False)
     if report["reloads"]:
         out.print(f"rules reloaded {report['reloads']:,} times", highlight=False)
+    for port in report["offload"]:
+        print_offload(out, port)
     out.print()
+
+
+def print_offload(out: Console, port: dict[str, Any]) -> None:
+    """What is in a port, and the first reason why the rest is not."""
+    text = f"port {port['port']}: {port['in_port']:,} of {port['rules']:,} rules are in the port"
+    if port["in_part"]:
+        text += f", {port['in_part']:,} in part"
+    if port["flows"]:
+        dropped = port["dropped"]["packets"]
+        text += f" ({port['flows']:,} flows), which dropped {dropped:,} packets by itself"
+    for reason, n in list(port["reasons"].items())[:1]:
+        text += f"; of {n:,} it says: {reason}"
+    out.print(text, highlight=False, soft_wrap=True)
 
 
 def pmd_losses(port: dict[str, Any]) -> dict[str, int]:

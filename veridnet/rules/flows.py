@@ -271,9 +271,7 @@ def _facts(stack: _Stack) -> Mapping[str, Values]:
     if net is not None:
         ethertype = {4: IP4, 6: IP6}.get(net, net)
         known["ethertype"] = Values(ethertype, ethertype)
-        there = {4: ("ipv4",), 6: ("ipv6",), ARP: ("arp",)}.get(
-            net, ("mpls", "ip", "ipv4", "ipv6")
-        )
+        there = {4: ("ipv4",), 6: ("ipv6",), ARP: ("arp",)}.get(net, ("mpls", "ip", "ipv4", "ipv6"))
         absent = {"mpls", "arp", "ipv4", "ipv6"}.difference(there)
         if net == ARP:
             absent |= {"ip", "l4", "tcp", "udp", "sctp", "icmp", "ipsec", "tunnel"}
