@@ -533,7 +533,8 @@ vn_rules_keep_none(struct vn_rules *t)
 	none->now = none->before;
 }
 
-/* -- merging -------------------------------------------------------------------------------------- */
+/* -- merging --------------------------------------------------------------------------------------
+ */
 
 struct vn_merge {
 	struct vn_rule **rules; /* the first place is free */
@@ -710,7 +711,8 @@ vn_rules_create(void)
 	t->qsbr = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
 	t->state = calloc(1, sizeof(*t->state));
 	t->none = calloc(1, sizeof(*t->none));
-	if (t->qsbr == NULL || t->state == NULL || t->none == NULL || rte_rcu_qsbr_init(t->qsbr, VN_READERS) != 0)
+	if (t->qsbr == NULL || t->state == NULL || t->none == NULL ||
+	    rte_rcu_qsbr_init(t->qsbr, VN_READERS) != 0)
 		goto failed;
 	none = calloc(1, sizeof(*none));
 	t->state->table = t;

@@ -206,8 +206,9 @@ VN_EXPORT int vn_rules_room(struct vn_rules *t, uint32_t ids);
  * and removes `n_remove`. 0, or -ENOMEM: then nothing has changed. */
 VN_EXPORT int vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add,
 			      struct vn_rule **remove, uint32_t n_remove);
-/* The actions of packets that no rule matches, from the next version on (`next`; before its commit),
- * or at once. The last change by `next` must be seen by all readers (vn_rules_wait). 0 or -ENOMEM. */
+/* The actions of packets that no rule matches, from the next version on (`next`; before its
+ * commit), or at once. The last change by `next` must be seen by all readers (vn_rules_wait). 0 or
+ * -ENOMEM. */
 VN_EXPORT int vn_rules_set_none(struct vn_rules *t, const void *actions, bool next);
 /* Takes a change by `next` back whose commit has failed: in place, readers do not notice. */
 VN_EXPORT void vn_rules_keep_none(struct vn_rules *t);

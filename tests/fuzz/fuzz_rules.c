@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * libFuzzer target: a rule table (vn_rules.h) under commits, merges and readers of the input, which
  * must agree with a naive scan of the rules. One reader looks at once; another takes a version,
- * and looks up later in it, whatever came and went meanwhile. Columns that no rule asks are NULL. At the
- * end nothing may be left. Run by scripts/fuzz.
+ * and looks up later in it, whatever came and went meanwhile. Columns that no rule asks are NULL.
+ * At the end nothing may be left. Run by scripts/fuzz.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +22,8 @@
 		}                                                                                  \
 	} while (0)
 
-static const uint16_t fields[FIELDS] = {VN_I_ip_version, VN_I_ip_src,     VN_I_l4_dst,
-					VN_I_tcp_flags,  VN_I_ip6_src_hi, VN_I_eth_src};
+static const uint16_t fields[FIELDS] = {VN_I_ip_version, VN_I_ip_src,	  VN_I_l4_dst,
+					VN_I_tcp_flags,	 VN_I_ip6_src_hi, VN_I_eth_src};
 /* Columns with room behind them: kernels may read whole vectors. */
 static uint64_t values[FIELDS][ROWS + 8];
 static uint8_t columns[FIELDS][(ROWS + 8) * 8];
@@ -40,7 +40,8 @@ byte(void)
 static uint64_t
 value(uint64_t ones)
 {
-	static const uint64_t some[] = {0, 1, 4, 6, 7, 0x80, 0xFF, 0x1234, 0xA5A5A5A5A5A5A5A5, UINT64_MAX};
+	static const uint64_t some[] = {
+		0, 1, 4, 6, 7, 0x80, 0xFF, 0x1234, 0xA5A5A5A5A5A5A5A5, UINT64_MAX};
 	unsigned int k = byte();
 
 	return (k < 200 ? some[k % RTE_DIM(some)] : (uint64_t)byte() << 8 * (k % 8)) & ones;
@@ -98,7 +99,9 @@ matches(const struct known *k, uint32_t row)
 		const struct vn_match_step *s = &k->steps[i];
 		bool holds = test_holds(s->mask, s->lo, s->span, s->field, row) != s->negated;
 
-		top = s->op == VN_MATCH_PUSH ? holds : s->op == VN_MATCH_AND ? top && holds : top || holds;
+		top = s->op == VN_MATCH_PUSH  ? holds
+		      : s->op == VN_MATCH_AND ? top && holds
+					      : top || holds;
 	}
 	return top;
 }
@@ -111,7 +114,8 @@ naive(int32_t *ids)
 
 		ids[row] = -1;
 		for (uint32_t k = 0; k < n_rules; k++)
-			if (rules[k] && rules[k]->live && rules[k]->rule->order > best && matches(rules[k], row)) {
+			if (rules[k] && rules[k]->live && rules[k]->rule->order > best &&
+			    matches(rules[k], row)) {
 				best = rules[k]->rule->order;
 				ids[row] = rules[k]->rule->id;
 			}
@@ -262,8 +266,7 @@ look(struct vn_rules *t, unsigned int reader, vn_fieldset need, const int32_t *w
 	}
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -305,7 +308,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				CHECK(merge);
 				built = false;
 			} else if (!built) {
-				CHECK(vn_merge_build(merge, VN_ENGINE_TUPLE, 0, error, sizeof(error)) == 0);
+				CHECK(vn_merge_build(merge, VN_ENGINE_TUPLE, 0, error,
+						     sizeof(error)) == 0);
 				built = true;
 			} else {
 				CHECK(vn_merge_end(t, merge, byte() % 8 != 0) == 0);

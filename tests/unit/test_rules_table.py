@@ -92,7 +92,7 @@ def test_replace_keeps_id_place_and_counters(runtime: Any, table: Any) -> None:
 def test_a_transaction_is_all_or_nothing(table: Any) -> None:
     keep, gone = table.add("l4_dst == 1"), table.add("l4_dst == 2")
     before = table.info()["version"]
-    with pytest.raises(vn.ConfigError), table.transaction() as t:
+    with pytest.raises(vn.ConfigError), table.transaction() as t:  # noqa: PT012
         t.add("l4_dst == 3")
         t.remove(gone)
         t.replace(keep, match="l4_dst == 4")

@@ -1,4 +1,4 @@
-"""Which rule wins: as a naive scan says, on every engine, in the base and the delta, after any updates."""
+"""Which rule wins: as a naive scan says, on every engine, in base and delta, after any updates."""
 
 from __future__ import annotations
 
@@ -259,7 +259,9 @@ def a_test(draw: Any) -> str:
     name = draw(st.sampled_from(COLUMNS))
     bits = BITS[name]
     a, b = draw(st.sampled_from(POOL[name])), draw(st.sampled_from(POOL[name]))
-    kind = draw(st.sampled_from(["is", "is", "range", "prefix", "mask", "not", "less", "maskrange"]))
+    kind = draw(
+        st.sampled_from(["is", "is", "range", "prefix", "mask", "not", "less", "maskrange"])
+    )
     full = (1 << bits) - 1
     if kind == "range":
         return f"{name} in {min(a, b)}..{max(a, b)}"
@@ -283,8 +285,16 @@ def joined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-shapes = st.sampled_from(["", "", "ip_version == 4 and ", "ip_version == 6 and ",
-                          "ip_version == 4 and vlan_depth == 1 and ", "vlan_depth == 2 and "])
+shapes = st.sampled_from(
+    [
+        "",
+        "",
+        "ip_version == 4 and ",
+        "ip_version == 6 and ",
+        "ip_version == 4 and vlan_depth == 1 and ",
+        "vlan_depth == 2 and ",
+    ]
+)
 matches = st.one_of(
     st.tuples(shapes, st.lists(a_test(), min_size=1, max_size=4).map(" and ".join)).map("".join),
     st.tuples(shapes, joined(a_test())).map("".join),
@@ -357,7 +367,7 @@ def test_any_updates(
                         t.replace(new[0], match="")
                         model[new[0]] = vn.Rule("", priority=rule[0].priority)
             elif kind == "fails":
-                with pytest.raises(ZeroDivisionError), table.transaction() as t:
+                with pytest.raises(ZeroDivisionError), table.transaction() as t:  # noqa: PT012
                     t.add(rule)
                     if id is not None:
                         t.remove(id)

@@ -71,8 +71,8 @@ class Cache:
 def meters_of(texts: Sequence[str]) -> set[str]:
     """The names of the meters that actions use."""
     parsed = actions.parse(texts)
-    inner = [a.action if isinstance(a, actions.Sample) else a for a in parsed]
-    return {a.name for a in inner if isinstance(a, actions.UseMeter)}
+    inner = [a.action if isinstance(a, Sample) else a for a in parsed]
+    return {a.name for a in inner if isinstance(a, UseMeter)}
 
 
 class Programs:

@@ -748,7 +748,13 @@ class FlowTable:
             for off in self._offloads:
                 off.release()
             self._runners = threading.local()  # with them go the readers that they have
-            self._native.empty()
+            try:
+                self._native.empty()
+            except StateError:
+                # It goes on, and so does its thread.
+                self._keeper = Keeper(weakref.ref(self), automatic=self.merging)
+                self._keeper.wake(bool(self._timed))
+                raise
             self._entries.clear()
             self._closed = True
 
