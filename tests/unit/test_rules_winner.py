@@ -247,10 +247,8 @@ COLUMNS = ("ip_version", "vlan_depth", "vlan_id", "ip_proto", "tcp_flags", "l4_s
 WIDTH = {"vlan_id": 12, "eth_dst": 48}
 BITS = {n: WIDTH.get(n, 8 * np.dtype(BY_NAME[n].dtype).itemsize) for n in COLUMNS}
 #: Few values, so that rules meet.
-POOL = {n: sorted({0, 1, 4, 6, 7, (1 << b) - 1, 1 << b - 1, 0x5A5A5A5A5A5A5A5A & (1 << b) - 1,
-                   0x12345678 & (1 << b) - 1} & set(range(1 << b) if b < 13 else
-                  {0, 1, 4, 6, 7, (1 << b) - 1, 1 << b - 1, 0x5A5A5A5A5A5A5A5A & (1 << b) - 1,
-                   0x12345678 & (1 << b) - 1}))
+POOL = {n: sorted({v & (1 << b) - 1 for v in (0, 1, 4, 6, 7, 1 << b - 1, (1 << b) - 1,
+                                              0x12345678, 0x5A5A5A5A5A5A5A5A)})
         for n, b in BITS.items()}  # fmt: skip
 
 
