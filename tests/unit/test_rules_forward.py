@@ -278,7 +278,7 @@ def test_the_command_reloads_on_sighup_and_shows_rules(
     code = """
         import json, os, signal, sys, threading, time
         from veridnet.cli import main
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGHUP)).start()
+        threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGHUP)).start()
         sys.exit(main(["l2fwd", "-p", "pcap:rx=in.pcap", "-p", "pcap:tx=out.pcap",
                        "--rules", "rules.toml", "--until-idle", "2", "--json"]))
     """
