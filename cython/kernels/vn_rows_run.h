@@ -161,7 +161,9 @@ VN_ROWS(vn_rows_lanes)(const struct vn_columns *c, const struct vn_masked *field
 			const void *x = k < n_fields ? column[fields[k].field] : NULL;
 			uint32_t *to = w[k - first];
 
-			switch (k < n_fields ? fields[k].size : 0) {
+			/* A column that is not there is tested by boxes that are too new, or gone.
+			 */
+			switch (x ? fields[k].size : 0) {
 			case 1:
 				for (uint32_t i = 0; i < n; i++)
 					to[i] = ((const uint8_t *)x)[from + i];

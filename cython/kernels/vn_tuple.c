@@ -456,10 +456,12 @@ walk(const struct vn_buckets *b, uint32_t hash, const struct vn_columns *c, uint
 	     n = ACQUIRE(&n->next)) {
 		if (n->order <= above)
 			return NULL;
-		/* A box that is too new may have lanes that the row lacks: it is not visible. */
+		/* A box that is too new may ask columns that nobody parsed: it is looked at only
+		 * when it is visible. Its lanes may be compared with anything. */
 		if (n->hash == hash && n->order < below &&
-		    (lanes && n->in_lanes ? lanes_hold(n, lanes) : holds(n->box, c, row)) &&
-		    vn_rule_visible(n->rule, version))
+		    (lanes && n->in_lanes
+			     ? lanes_hold(n, lanes) && vn_rule_visible(n->rule, version)
+			     : vn_rule_visible(n->rule, version) && holds(n->box, c, row)))
 			return n->rule;
 	}
 	return NULL;
