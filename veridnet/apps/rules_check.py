@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -113,14 +112,16 @@ def _reads_bytes(node: Any) -> bool:
 
 
 def check_actions(rules: RuleSet, name: str) -> None:
-    """ConfigError names the first action that cannot be read."""
+    """ConfigError where an action, a meter or the default is wrong. Ports are not known here."""
+    from veridnet.rules.compile import Programs
+
+    prefix = f"{name}: " if name else ""
     try:
-        parse = importlib.import_module("veridnet.rules.actions").parse
-    except ImportError:
-        return
-    texts = [(rules.label(n), rule.actions) for n, rule in enumerate(rules.rules)]
-    for label, actions in [*texts, ("default", rules.default)]:
+        programs = Programs(rules.meters, rules.default)
+    except ConfigError as e:
+        raise ConfigError(f"{prefix}{e}", hint=e.hint) from None
+    for number, rule in enumerate(rules.rules):
         try:
-            parse(actions)
+            programs(rule.actions)
         except ConfigError as e:
-            raise ConfigError(f"{name}: {label}: {e}", hint=e.hint) from None
+            raise ConfigError(f"{prefix}{rules.label(number)}: {e}", hint=e.hint) from None

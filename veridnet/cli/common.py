@@ -163,10 +163,16 @@ def chosen_ports(args: argparse.Namespace, profile: Profile) -> list[PortSpec]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line, with what mends it."""
-    text = " ".join(str(error).split())
-    hint = " ".join(getattr(error, "hint", "").split())
+    """An error as one line, with what mends it; long quotes and control characters are cut."""
+    text = readable(str(error))
+    hint = readable(getattr(error, "hint", ""))
     return f"{text} [mend: {hint}]" if hint else text
+
+
+def readable(text: str, most: int = 1000) -> str:
+    """One line for a terminal, of at most `most` characters."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * most].split()))
+    return line if len(line) <= most else f"{line[: most - 200]} ... {line[-150:]}"
 
 
 def open_standard_streams() -> None:

@@ -114,9 +114,11 @@ def _port_name(at: Text, text: str, word: str) -> str:
 
 def _forward(at: Text, rest: str) -> Action:
     ports = [_port_name(at, p.strip(), "forward") for p in rest.split(",")]
-    for k, port in enumerate(ports):
-        if port in ports[:k]:
+    seen: set[str] = set()
+    for port in ports:
+        if port in seen:
             at.fail(f"port {port} is named twice", "name it once")
+        seen.add(port)
     return Forward(tuple(ports))
 
 

@@ -20,8 +20,8 @@ from veridnet.rules.files import place, read_text
 from veridnet.rules.rule import Rule, RuleSet, winning_order
 
 _LINE = re.compile(
-    r"@(?P<src>[\d.]+)/(?P<src_len>\d+)\s+(?P<dst>[\d.]+)/(?P<dst_len>\d+)"
-    r"\s+(?P<sport>\d+\s*:\s*\d+)\s+(?P<dport>\d+\s*:\s*\d+)"
+    r"@(?P<src>[\d.]+)/(?P<src_len>\d{1,3})\s+(?P<dst>[\d.]+)/(?P<dst_len>\d{1,3})"
+    r"\s+(?P<sport>\d{1,9}\s*:\s*\d{1,9})\s+(?P<dport>\d{1,9}\s*:\s*\d{1,9})"
     r"\s+(?P<proto>0x[0-9a-fA-F]+)\s*/\s*(?P<mask>0x[0-9a-fA-F]+)"
     r"(?:\s+0x[0-9a-fA-F]+\s*/\s*0x[0-9a-fA-F]+)?\s*"
 )

@@ -6,7 +6,6 @@ The larger priority wins (as in OpenFlow); among equals, the earlier rule.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -69,8 +68,8 @@ class Rule:
             value = getattr(self, key)
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise ConfigError(f"{key} is a number of seconds, not {value!r}")
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"{key} {value}: at least 0 seconds; 0: none")
+            if not 0 <= value <= 1e9:
+                raise ConfigError(f"{key} {str(value)[:20]}: from 0 to 1e9 seconds; 0: none")
             object.__setattr__(self, key, float(value))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 
 from veridnet.errors import ConfigError
@@ -19,8 +20,12 @@ def load(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     path = os.fspath(path)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ConfigError(f"cannot read the set {path}: it is no regular file")
         with open(path, encoding="utf-8") as file:
             lines = [line.partition("#")[0].strip() for line in file]
+    except ConfigError:
+        raise
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise ConfigError(f"cannot read the set {path}: {why}") from None
