@@ -11,7 +11,6 @@ from typing import Any
 
 from veridnet.errors import ConfigError
 
-
 #: Bytes of a rule file, unpacked: acl1 with 100,000 rules has 8 MB.
 MOST = 256 << 20
 
