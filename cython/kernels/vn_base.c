@@ -116,8 +116,7 @@ vn_base_search(const struct vn_base *b, struct vn_keys *keys, const struct vn_co
 	}
 }
 
-/* -- building
- * -------------------------------------------------------------------------------------- */
+/* -- building -------------------------------------------------------------------------------- */
 
 int
 vn_engine_fail(const struct vn_build *w, int rc, const char *what)
@@ -195,7 +194,7 @@ vn_plain_layout(const struct vn_build *w, struct vn_group *g)
 	g->stride = RTE_ALIGN_CEIL(offset, 4u);
 }
 
-/* -- groups */
+/* -- groups ---------------------------------------------------------------------------------- */
 
 static void
 group_free(struct vn_group *g)

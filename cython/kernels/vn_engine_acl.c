@@ -241,7 +241,7 @@ acl_blank(const struct acl_layout *l, struct rte_acl_rule *rule)
 	}
 }
 
-/* -- ways of building */
+/* -- ways of building ------------------------------------------------------------------------ */
 
 struct way {
 	uint32_t n_acl;

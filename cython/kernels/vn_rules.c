@@ -26,8 +26,7 @@ struct vn_garbage {
 	bool unlinked;		 /* ... that no new reader can come upon */
 };
 
-/* -- garbage ------------------------------------------------------------------------------------
- */
+/* -- garbage --------------------------------------------------------------------------------- */
 
 /* Where there is no memory to remember something, it is waited for. */
 static struct vn_garbage *
@@ -165,8 +164,7 @@ vn_rules_wait(struct vn_rules *t, uint64_t us)
 	return 0;
 }
 
-/* -- readers ------------------------------------------------------------------------------------
- */
+/* -- readers --------------------------------------------------------------------------------- */
 
 static void
 specials_search(const struct vn_specials *s, const struct vn_columns *c,
@@ -328,11 +326,12 @@ vn_rules_register(struct vn_rules *t, unsigned int r)
 		return -ENOMEM;
 	memset(reader->keys, 0, sizeof(*reader->keys));
 	t->registered[r] = true;
-	if (vn_rules_room(t, t->chunks * VN_COUNT_CHUNK) < 0) {
+	if (vn_rules_room(t, t->chunks * VN_COUNT_CHUNK) < 0 ||
+	    rte_rcu_qsbr_thread_register(t->qsbr, r) != 0) {
 		t->registered[r] = false;
 		return -ENOMEM;
 	}
-	return rte_rcu_qsbr_thread_register(t->qsbr, r) ? -ENOMEM : 0;
+	return 0;
 }
 
 void
@@ -347,8 +346,7 @@ vn_rules_offline(struct vn_rules *t, unsigned int r)
 	rte_rcu_qsbr_thread_offline(t->qsbr, r);
 }
 
-/* -- the writer -----------------------------------------------------------------------------------
- */
+/* -- the writer ------------------------------------------------------------------------------ */
 
 int
 vn_rules_room(struct vn_rules *t, uint32_t ids)
@@ -432,6 +430,25 @@ place(struct vn_rules *t, struct vn_rule *r)
 	return r->nodes ? vn_tuples_add(t->state->delta, r, r->nodes) : -ENOMEM;
 }
 
+/* Rules that are in no version: the first `placed` go as removed ones do, as readers can come upon
+ * them; readers may still stand on the next, some of whose boxes were there; the others never were.
+ */
+static int
+refuse(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, uint32_t placed)
+{
+	for (uint32_t i = 0; i < n_add; i++) {
+		__atomic_store_n(&add[i]->died, add[i]->born, __ATOMIC_RELAXED);
+		if (i < placed) {
+			retire(t, add[i]);
+			continue;
+		}
+		add[i]->home = NULL;
+		if (i > placed || put_by(t, add[i], NULL, true) == NULL)
+			unref(t, add[i]);
+	}
+	return -ENOMEM;
+}
+
 int
 vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct vn_rule **remove,
 		uint32_t n_remove)
@@ -439,36 +456,26 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 	struct vn_state *s = t->state;
 	struct vn_specials *specials = NULL;
 	uint64_t next = s->version + 1;
-	uint32_t placed;
 	bool special = false;
 
+	for (uint32_t i = 0; i < n_add; i++) {
+		add[i]->born = next;
+		add[i]->died = VN_NO_VERSION;
+		add[i]->refs = 1;
+		special |= add[i]->steps != NULL;
+	}
 	if (reserve(&t->live, &t->live_room, t->n_live + n_add) < 0 ||
 	    (t->is_merging && reserve(&t->added, &t->added_room, t->n_added + n_add) < 0))
-		return -ENOMEM;
-	for (uint32_t i = 0; i < n_add; i++)
-		special |= add[i]->steps != NULL;
+		return refuse(t, add, n_add, 0);
 	if (special) {
 		specials = specials_create(s->specials, add, n_add);
 		if (specials == NULL)
-			return -ENOMEM;
+			return refuse(t, add, n_add, 0);
 	}
-	for (placed = 0; placed < n_add; placed++) {
-		struct vn_rule *r = add[placed];
-
-		r->born = next;
-		r->died = VN_NO_VERSION;
-		r->refs = 1;
-		if (place(t, r) < 0) {
-			/* In no version: those that readers can come upon go as removed ones do. */
-			r->died = next;
-			r->home = NULL;
-			unref(t, r);
-			while (placed-- > 0) {
-				__atomic_store_n(&add[placed]->died, next, __ATOMIC_RELAXED);
-				retire(t, add[placed]);
-			}
+	for (uint32_t i = 0; i < n_add; i++) {
+		if (place(t, add[i]) < 0) {
 			free(specials);
-			return -ENOMEM;
+			return refuse(t, add, n_add, i);
 		}
 	}
 	for (uint32_t i = 0; i < n_add; i++) {
@@ -533,8 +540,7 @@ vn_rules_keep_none(struct vn_rules *t)
 	none->now = none->before;
 }
 
-/* -- merging --------------------------------------------------------------------------------------
- */
+/* -- merging --------------------------------------------------------------------------------- */
 
 struct vn_merge {
 	struct vn_rule **rules; /* the first place is free */
@@ -691,8 +697,7 @@ vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish)
 	return rc;
 }
 
-/* -- life
- * -------------------------------------------------------------------------------------------- */
+/* -- life ------------------------------------------------------------------------------------ */
 
 struct vn_rules *
 vn_rules_create(void)

@@ -203,7 +203,8 @@ vn_rules_count(struct vn_rules *t, unsigned int r, int32_t id, uint64_t packets,
 /* Memory for counters of ids below n, for all registered readers. 0 or -ENOMEM. */
 VN_EXPORT int vn_rules_room(struct vn_rules *t, uint32_t ids);
 /* One step for readers: adds `n_add` rules (whose order, id, what they match and owner are set)
- * and removes `n_remove`. 0, or -ENOMEM: then nothing has changed. */
+ * and removes `n_remove`. 0, or -ENOMEM: then nothing has changed, and the rules that were to be
+ * added come back from vn_rules_collect. */
 VN_EXPORT int vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add,
 			      struct vn_rule **remove, uint32_t n_remove);
 /* The actions of packets that no rule matches, from the next version on (`next`; before its

@@ -53,7 +53,7 @@ buckets_release(void *p)
 	free(b);
 }
 
-/* -- which tuple a box belongs to ------------------------------------------------------------- */
+/* -- which tuple a box belongs to ------------------------------------------------------------ */
 
 /* The bits that all values of a test have in common. */
 static uint64_t
@@ -208,8 +208,7 @@ choose(struct vn_tuples *ts, const struct vn_box *box)
 	return fallback; /* no tuple tells these boxes apart */
 }
 
-/* -- changing ------------------------------------------------------------------------------------
- */
+/* -- changing -------------------------------------------------------------------------------- */
 
 static void
 link(struct vn_buckets *b, struct vn_node *n)
@@ -254,7 +253,8 @@ grow(struct vn_tuples *ts, struct vn_tuple *t)
 	/* Nothing can fail any more: rules stand where the copies are. */
 	for (size_t i = 0; i < (size_t)1 << b->bits; i++) {
 		for (struct vn_node *n = b->heads[i]; n; n = n->next)
-			if (n->rule->home == ts && n->rule->nodes)
+			/* (Of a base, which is built without the lock, no rule is told.) */
+			if (ts->later && n->rule->home == ts)
 				n->rule->nodes[n->box - n->rule->boxes] = n;
 	}
 	RELEASE(&t->buckets, b);
@@ -403,8 +403,7 @@ vn_tuples_count(const struct vn_tuples *ts)
 	return n;
 }
 
-/* -- looking --------------------------------------------------------------------------------------
- */
+/* -- looking --------------------------------------------------------------------------------- */
 
 /* Are the tuple's columns there? */
 static inline bool

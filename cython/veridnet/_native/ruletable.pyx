@@ -29,8 +29,8 @@ cdef extern from * nogil:
     int ctz "__builtin_ctzll"(unsigned long long x)
 
 np_ndarray = np.ndarray
-# (name, dtype) of each column; filled when the columns are known.
-cdef list _columns = []
+# (name, dtype) of each column, once the columns are known.
+cdef list _columns = None
 
 #: Engine -> its number in the kernel.
 ENGINES = {"auto": 0, "acl": 1, "hash": 2, "fib": 3, "tuple": 4}
@@ -372,11 +372,13 @@ cdef class RuleTable:
         cdef uint64_t need[2]
         cdef uint64_t asked[2]
         cdef uint64_t rest
-        cdef int r = self.take_reader(), i, k, n_views = 0
+        cdef int r, i, k, n_views = 0
+        global _columns
+        if _columns is None:
+            _columns = native_headers.columns_of()
         out = np.empty(rows, np.int32)
+        r = self.take_reader()
         try:
-            if not _columns:
-                _columns.append(native_headers.columns_of())
             vn.vn_rules_online(self.ptr, r)
             vn.vn_rules_needs2(self.ptr, r, need)
             vn.vn_rules_asks(self.ptr, asked)   # of the same version, as nothing ran in between
@@ -386,7 +388,7 @@ cdef class RuleTable:
                 while rest:
                     i = 64 * k + ctz(rest)
                     rest &= rest - 1
-                    name, dtype = <tuple>(<list>_columns[0])[i]
+                    name, dtype = <tuple>_columns[i]
                     array = arrays.get(name)
                     if array is None:
                         if asked[k] & <uint64_t>1 << (i & 63):

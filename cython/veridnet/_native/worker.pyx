@@ -197,6 +197,7 @@ cdef class Forwarder:
         if self.is_running and not vn.vn_forked:
             # The owner forgot to stop it: the memory below must outlive the loops.
             self.halt()
+            self.ended()
         if self.workers != NULL:
             for k in range(self.n_workers):
                 vn.vn_worker_free_rules(&self.workers[k])
@@ -249,13 +250,17 @@ cdef class Forwarder:
 
     def stop(self) -> None:
         """Stops the loops and waits for them: at most one burst each. May be called twice."""
-        cdef NativePort port
         check_process()
         if not self.is_running:
             return
         self.halt()
         if not self.is_running:         # another thread has stopped it too
             return
+        self.ended()
+
+    cdef void ended(self):
+        """What the loops used is others' again."""
+        cdef NativePort port
         self.is_running = False
         for port in self.ports:
             port.users -= 1
