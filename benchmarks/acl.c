@@ -7,17 +7,13 @@
  * rule's place in the file plus one (0: none).
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <rte_acl.h>
 #include <rte_byteorder.h>
@@ -101,107 +97,6 @@ read_log(const char *text, struct built *b)
 		b->rules[b->tries++] = (uint32_t)strtoul(at + 17, NULL, 10);
 	for (at = text; (at = strstr(at, "\ntotal: ")); at++)
 		b->runtime = strtoull(at + 8, NULL, 10);
-}
-
-/* A limit on the heap of this thread's builds. librte_acl calls calloc and free for its build pool
- * only, and a calloc that fails ends the build with -ENOMEM and frees the pool (tb_mem.c). So its
- * own entries for the two in the global offset table are replaced by these.
- */
-static __thread uint64_t limit = UINT64_MAX, used;
-static void *(*real_calloc)(size_t, size_t);
-static void (*real_free)(void *);
-
-static void *
-limited_calloc(size_t n, size_t size)
-{
-	void *p;
-
-	if (n * size > limit - RTE_MIN(limit, used))
-		return NULL;
-	p = real_calloc(n, size);
-	if (p)
-		used += malloc_usable_size(p);
-	return p;
-}
-
-static void
-limited_free(void *p)
-{
-	used -= p ? RTE_MIN(used, malloc_usable_size(p)) : 0;
-	real_free(p);
-}
-
-static int
-replace(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	const ElfW(Dyn) *dyn = NULL;
-	const ElfW(Sym) *symbols = NULL;
-	const char *names = NULL;
-	const ElfW(Rela) * rela[2] = {NULL, NULL};
-	size_t bytes[2] = {0, 0};
-	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	unsigned int *done = arg;
-
-	(void)size;
-	if (info->dlpi_name == NULL || strstr(info->dlpi_name, "/librte_acl.so") == NULL)
-		return 0;
-	for (unsigned int i = 0; i < info->dlpi_phnum; i++)
-		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-			dyn = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-	for (; dyn && dyn->d_tag != DT_NULL; dyn++)
-		switch (dyn->d_tag) {
-		case DT_SYMTAB:
-			symbols = (const ElfW(Sym) *)dyn->d_un.d_ptr;
-			break;
-		case DT_STRTAB:
-			names = (const char *)dyn->d_un.d_ptr;
-			break;
-		case DT_JMPREL:
-			rela[0] = (const ElfW(Rela) *)dyn->d_un.d_ptr;
-			break;
-		case DT_PLTRELSZ:
-			bytes[0] = dyn->d_un.d_val;
-			break;
-		case DT_RELA:
-			rela[1] = (const ElfW(Rela) *)dyn->d_un.d_ptr;
-			break;
-		case DT_RELASZ:
-			bytes[1] = dyn->d_un.d_val;
-			break;
-		}
-	for (unsigned int t = 0; t < 2 && symbols && names; t++)
-		for (size_t i = 0; i < bytes[t] / sizeof(ElfW(Rela)); i++) {
-			const ElfW(Rela) *r = &rela[t][i];
-			const char *name = names + symbols[ELF64_R_SYM(r->r_info)].st_name;
-			void **slot = (void **)(info->dlpi_addr + r->r_offset);
-			uintptr_t at = (uintptr_t)slot & ~(page - 1);
-			void *with = strcmp(name, "calloc") == 0 ? (void *)limited_calloc
-				     : strcmp(name, "free") == 0 ? (void *)limited_free
-								 : NULL;
-
-			if (with == NULL || mprotect((void *)at, page, PROT_READ | PROT_WRITE))
-				continue;
-			*slot = with;
-			mprotect((void *)at, page, PROT_READ);
-			(*done)++;
-		}
-	return 1;
-}
-
-/* Limits the heap of this thread's builds from now on; 0 if librte_acl could be made to obey. */
-int
-acl_limit(uint64_t bytes)
-{
-	static unsigned int done;
-
-	if (done == 0) {
-		real_calloc = calloc;
-		real_free = free;
-		dl_iterate_phdr(replace, &done);
-	}
-	limit = bytes;
-	used = 0;
-	return done == 2 ? 0 : -ENOTSUP;
 }
 
 /* Builds a context of n filters; NULL and b->rc where it fails. */

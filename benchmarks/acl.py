@@ -62,7 +62,6 @@ def library() -> Any:
     lib.acl_build.argtypes = [
         ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p,
     ]  # fmt: skip
-    lib.acl_limit.argtypes = [ctypes.c_uint64]
     lib.acl_free.argtypes = [ctypes.c_void_p]
     lib.acl_free.restype = None
     lib.acl_algorithm.argtypes = [ctypes.c_void_p]

@@ -95,6 +95,11 @@ def memory_available() -> int:
     return 1 << 62
 
 
+def eal_runs() -> bool:
+    """Has EAL started in this process? It then runs to the process's end."""
+    return _eal is not None
+
+
 def thp_enabled() -> bool:
     """Does the kernel give transparent huge pages to who asks for them?"""
     try:

@@ -16,7 +16,7 @@
 
 #include "vn_memory.h"
 
-static __thread uint64_t limit = UINT64_MAX, used, peak;
+static __thread uint64_t limit = UINT64_MAX, used;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static unsigned int replaced;
 
@@ -31,8 +31,6 @@ limited_calloc(size_t n, size_t size)
 	p = calloc(n, size);
 	if (p)
 		used += malloc_usable_size(p);
-	if (used > peak)
-		peak = used;
 	return p;
 }
 
@@ -187,14 +185,8 @@ vn_acl_heap_limit(uint64_t bytes)
 {
 	pthread_once(&once, replace_once);
 	limit = bytes;
-	used = peak = 0;
+	used = 0;
 	return replaced == RTE_DIM(ours) ? 0 : -ENOTSUP;
-}
-
-uint64_t
-vn_acl_heap_peak(void)
-{
-	return peak;
 }
 
 int

@@ -18,7 +18,5 @@ int vn_acl_heap_limit(uint64_t bytes);
 /* A socket id with `bytes` of free memory in one piece, for what goes through DPDK's own heaps;
  * -ENOMEM: there are none. */
 int vn_rules_heap(uint64_t bytes);
-/* The most that a build has taken since the limit was set. */
-uint64_t vn_acl_heap_peak(void);
 
 #endif

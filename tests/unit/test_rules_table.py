@@ -430,3 +430,40 @@ def test_nobody_has_it_any_more() -> None:
     assert thread is not None
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_columns_of_packets_inside_have_no_bytes(runtime: Any) -> None:
+    with vn.FlowTable([vn.Rule("tcp[20:4] = 0x47455420")]) as table:
+        burst = burst_of()
+        with pytest.raises(vn.ConfigError, match="inside"):
+            table.classify(burst.headers.inner)
+        assert table.classify(burst)[0] == 0
+
+
+def test_a_callback_that_fails_is_told_and_ends_nothing() -> None:
+    def fail(expired: Any) -> None:
+        raise ZeroDivisionError("of the callback")
+
+    with vn.FlowTable() as table:
+        table.on_expire = fail
+        for _ in range(2):
+            table.add("", hard_timeout=0.01)
+            deadline = time.monotonic() + 10
+            while len(table) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert len(table) == 0
+        deadline = time.monotonic() + 10
+        while len(table.problems) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert table.problems == ["on_expire failed: ZeroDivisionError: of the callback"] * 2
+
+
+def test_compile_builds_only_what_has_changed(runtime: Any) -> None:
+    with vn.FlowTable([vn.Rule("l4_dst == 53")], merge="manual") as table:
+        for _ in range(3):
+            table.compile()
+        assert table.info()["merges"] == 1
+        table.bind(["a", "b"])
+        assert table.info()["merges"] == 1
+        table.compile()
+        assert table.info()["merges"] == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import ReferenceType
 
 from veridnet.errors import VeridnetError
-from veridnet.rules import memory
+from veridnet.runtime import eal_runs
 
 if TYPE_CHECKING:
     from veridnet.rules.table import FlowTable
@@ -72,6 +72,9 @@ class Keeper:
                 table.problems.append(str(e))
             except MemoryError:
                 logger.warning("rules: no memory to merge; lookups go on as they are")
+            except Exception as e:  # on_expire's, which is not ours
+                logger.exception("rules: on_expire failed")
+                table.problems.append(f"on_expire failed: {type(e).__name__}: {e}")
             del table
 
     def wanted(self, table: FlowTable) -> bool:
@@ -79,13 +82,16 @@ class Keeper:
         now = time.monotonic()
         if now < self.rest_until or (self.failed_at and len(table) >= self.failed_at):
             return False
+        due = self.due(table)
+        return due >= MERGE_AT or (due >= MERGE_LEAST and now - self.changed_at >= QUIET_S)
+
+    def due(self, table: FlowTable) -> int:
+        """How many boxes a merge would put where they are looked up the fastest."""
         info = table._native.info()
-        waiting = info["delta_boxes"] + info["base_dead"]
-        if self.behind(table):
-            return True
-        if waiting >= MERGE_AT:
-            return True
-        return bool(waiting >= MERGE_LEAST and now - self.changed_at >= QUIET_S)
+        due: int = info["delta_boxes"] + info["base_dead"]
+        if info["engines"] == "tuple" and table.engine != "tuple" and eal_runs():
+            due += info["base_boxes"]  # the base was built before DPDK's engines were there
+        return due
 
     def merge_now(self) -> None:
         """Merges, in the calling thread."""
@@ -112,20 +118,11 @@ class Keeper:
             table = self.table()
             if table is None or not self.automatic or self.failed_at:
                 return True
-            info = table._native.info()
-            waiting = info["delta_boxes"] + info["base_dead"]
-            if waiting < MERGE_LEAST and not self.behind(table) and not info["garbage"]:
+            if self.due(table) < MERGE_LEAST and not table._native.info()["garbage"]:
                 return True
             table._native.wait(0.0)
             time.sleep(0.01)
         return False
-
-    def behind(self, table: FlowTable) -> bool:
-        """Was the base built before DPDK's engines were there?"""
-        if table.engine == "tuple" or not memory.available():
-            return False
-        info = table._native.info()
-        return bool(info["engines"] == "tuple" and info["base_boxes"] >= MERGE_LEAST)
 
     def stop(self) -> None:
         """Ends the thread, and waits for it."""

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from veridnet.runtime import memory_available
 
-from veridnet._native import eal
-
-GIB = 1 << 30
-
-
-def available() -> bool:
-    """Is there DPDK memory? (EAL has started: a Runtime is or was open.)"""
-    return bool(eal.started())
+MIB = 1 << 20
 
 
 def build_limit(rules: int) -> int:
@@ -21,7 +13,4 @@ def build_limit(rules: int) -> int:
     16 KiB a rule and 256 MiB at least (rte_acl takes 14 KiB a rule for acl1 with 100,000), but
     never more than half of the memory that is available.
     """
-    text = Path("/proc/meminfo").read_text()
-    found = re.search(r"MemAvailable:\s*(\d+) kB", text)
-    half = int(found[1]) * 512 if found else GIB
-    return max(min(half, max(GIB // 4, rules * 16384)), 1 << 24)
+    return max(min(memory_available() // 2, max(256 * MIB, rules * 16384)), 16 * MIB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 import time
@@ -28,6 +27,7 @@ from veridnet.rules.fill import plain_column
 from veridnet.rules.keeper import Keeper
 from veridnet.rules.rule import Rule, RuleSet, tree
 from veridnet.rules.runner import Runner
+from veridnet.runtime import eal_runs
 
 if TYPE_CHECKING:
     import pandas
@@ -135,11 +135,13 @@ class Transaction:
                 [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()],
                 list(self.gone), *self.default,
             )  # fmt: skip
+            spare = [id for id in self.new if id not in self.now]
+            self.new = []  # whatever comes now, these are in use
             for id in self.gone:
                 del table._entries[id]
             table._entries.update(self.now)
         table._changed(self)
-        table._native.unused([id for id in self.new if id not in self.now])
+        table._native.unused(spare)
 
     def roll_back(self) -> None:
         """Forgets it."""
@@ -455,16 +457,13 @@ class FlowTable:
                     hint="use one table for each set of ports",
                 )
             bound = Programs(self._meters, self._default, names, native=self._programs.native)
-            entries = [
-                dataclasses.replace(e, owner=bound(e.rule.actions)) for e in self._entries.values()
-            ]
-            self._native.set_default(bound.default)
-            self._native.commit(
-                [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in entries],
-                [e.id for e in entries],
-            )
+            with self.transaction() as change:
+                change.default = (bound.default,)
+                change.gone = dict(self._entries)
+                change.now = {
+                    e.id: replace(e, owner=bound(e.rule.actions)) for e in self._entries.values()
+                }
             self._programs = bound
-            self._entries = {e.id: e for e in entries}
 
     def require_native(self) -> None:
         """Refuses actions that need Python from now on: forwarders' loops run without."""
@@ -579,6 +578,8 @@ class FlowTable:
                 f"classify takes a burst, its headers, or a table of columns "
                 f"(Headers.from_arrays), not {type(packets).__name__}"
             )
+        if packets.depth and self._reading_bytes:
+            raise ConfigError("a rule reads bytes of the packet, and these are of one inside it")
         return self._native.classify(packets)
 
     def __len__(self) -> int:
@@ -662,12 +663,14 @@ class FlowTable:
     # -- engines --------------------------------------------------------------------------------
 
     def compile(self) -> None:
-        """Builds the engines for all rules now. PoolError: they do not fit the memory allowed.
+        """Builds the engines for all rules now, if any has changed since they were built.
 
         Lookups and changes go on meanwhile. Takes seconds for tens of thousands of rules.
+        PoolError: they do not fit the memory allowed.
         """
         self._check()
-        self._keeper.merge_now()
+        if self._keeper.due(self):
+            self._keeper.merge_now()
 
     @property
     def merging(self) -> bool:
@@ -688,7 +691,7 @@ class FlowTable:
         return bool(self._native.wait(seconds))
 
     def _merge(self) -> None:
-        engine = self.engine if memory.available() else "tuple"
+        engine = self.engine if eal_runs() else "tuple"
         limit = self.max_memory or memory.build_limit(len(self))
         try:
             self._native.merge(engine, limit)

@@ -135,7 +135,9 @@ cdef class RuleTable:
         self.readers = list(range(vn.VN_READERS - 1, vn.VN_LCORE_READERS - 1, -1))
         self.before = {}
         self.before_default = []
-        self.set_default(default)
+        self.default = default
+        if vn.vn_rules_set_none(self.ptr, NULL if default is None else default.ptr, False) < 0:
+            raise MemoryError
 
     def __dealloc__(self):
         if self.ptr != NULL and not vn.vn_forked and not self.in_use and not self.users:
@@ -320,13 +322,6 @@ cdef class RuleTable:
         if self.ptr != NULL:
             self.readers.append(reader)
         self.in_use -= 1
-
-    def set_default(self, ActionProgram default) -> None:
-        """The actions of packets that no rule matches: before any reader is there."""
-        self.check()
-        if vn.vn_rules_set_none(self.ptr, NULL if default is None else default.ptr, False) < 0:
-            raise MemoryError
-        self.default = default
 
     def classify(self, ColumnsBase headers not None):
         """Ids of the winning rules: an int32 array of shape (packets,), -1 where none matches.
