@@ -4,13 +4,11 @@
  * no mbuf is left. The tailroom of each segment is poisoned for AddressSanitizer. Run by
  * scripts/fuzz.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include <rte_eal.h>
 #include <rte_eth_ring.h>
 #include <sanitizer/asan_interface.h>
 
+#include "fuzz.h"
 #include "vn_act.h"
 
 #define N_PORTS 3
@@ -20,26 +18,10 @@
 #define N_RULES 6
 #define POOL 511
 
-#define CHECK(claim)                                                                               \
-	do {                                                                                       \
-		if (!(claim)) {                                                                    \
-			fprintf(stderr, "line %d: does not hold: %s\n", __LINE__, #claim);         \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static struct rte_ring *rings[N_PORTS];
 static struct rte_mempool *frames, *copies;
 static struct vn_rules *table;
 static unsigned int external_alive;
-
-static const uint8_t *input, *input_end;
-
-static unsigned int
-byte(void)
-{
-	return input < input_end ? *input++ : 0;
-}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 

@@ -9,15 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fuzz.h"
 #include "vn_capture.h"
-
-#define CHECK(claim)                                                                               \
-	do {                                                                                       \
-		if (!(claim)) {                                                                    \
-			fprintf(stderr, "does not hold: %s\n", #claim);                            \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -5,13 +5,11 @@
  * mbuf is left. Frames of pool memory have their surroundings poisoned for AddressSanitizer.
  * EAL runs without hugepages, devices or files. Run by scripts/fuzz.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include <rte_eal.h>
 #include <rte_eth_ring.h>
 #include <sanitizer/asan_interface.h>
 
+#include "fuzz.h"
 #include "vn_forward.h"
 
 #define N_PORTS 4
@@ -20,26 +18,9 @@
 #define MAX_FRAME 1600
 #define POOL 1023
 
-#define CHECK(claim)                                                                               \
-	do {                                                                                       \
-		if (!(claim)) {                                                                    \
-			fprintf(stderr, "line %d: does not hold: %s\n", __LINE__, #claim);         \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static struct rte_ring *rx_ring[N_PORTS], *tx_ring[N_PORTS];
 static uint16_t port_id[N_PORTS];
 static struct rte_mempool *frames, *copies, *fillers;
-
-/* The input, byte for byte; zeros once it has ended. */
-static const uint8_t *input, *input_end;
-
-static unsigned int
-byte(void)
-{
-	return input < input_end ? *input++ : 0;
-}
 
 /* What came in, in order. Frames of 15 bytes and more carry a number behind their Ethernet header;
  * a clone has its original's. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "vn_derive.h"
 
 #define CONTROL 8
@@ -19,14 +20,6 @@
 #define ALL (((vn_fieldset)1 << VN_COLUMNS) - 1)
 #define DERIVED (VN_G_CHECKSUM | VN_G_HASH)
 #define PARSED (ALL & ~DERIVED)
-
-#define CHECK(claim)                                                                               \
-	do {                                                                                       \
-		if (!(claim)) {                                                                    \
-			fprintf(stderr, "line %d: does not hold: %s\n", __LINE__, #claim);         \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 #define WIDTH(name) sizeof(*((const struct vn_columns *)0)->name),
 static const size_t width[VN_COLUMNS] = {VN_EACH(WIDTH)};

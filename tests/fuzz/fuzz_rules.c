@@ -4,9 +4,7 @@
  * and looks up later in it, whatever came and went meanwhile. Columns that no rule asks are NULL.
  * At the end nothing may be left. Run by scripts/fuzz.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "fuzz.h"
 #include "vn_base.h"
 
 #define ROWS 37
@@ -14,27 +12,11 @@
 #define MAX_RULES 200
 #define MAX_BATCH 6
 
-#define CHECK(claim)                                                                               \
-	do {                                                                                       \
-		if (!(claim)) {                                                                    \
-			fprintf(stderr, "line %d: does not hold: %s\n", __LINE__, #claim);         \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static const uint16_t fields[FIELDS] = {VN_I_ip_version, VN_I_ip_src,	  VN_I_l4_dst,
 					VN_I_tcp_flags,	 VN_I_ip6_src_hi, VN_I_eth_src};
 /* Columns with room behind them: kernels may read whole vectors. */
 static uint64_t values[FIELDS][ROWS + 8];
 static uint8_t columns[FIELDS][(ROWS + 8) * 8];
-
-static const uint8_t *input, *input_end;
-
-static unsigned int
-byte(void)
-{
-	return input < input_end ? *input++ : 0;
-}
 
 /* A value of few, so that rules and rows meet. */
 static uint64_t
