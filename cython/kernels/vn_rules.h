@@ -84,7 +84,12 @@ struct vn_rule_counts {
 };
 
 struct vn_base;
-struct vn_specials;
+
+/* Rules that are programs: the largest order first. Replaced as a whole. */
+struct vn_specials {
+	uint32_t n;
+	struct vn_rule *at[];
+};
 
 /* What a burst sees. */
 struct vn_state {

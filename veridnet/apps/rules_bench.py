@@ -39,7 +39,7 @@ def bench(
     verify
         So many packets are compared with the naive linear scan.
     """
-    from veridnet.rules.table import FlowTable  # type: ignore[import-not-found,unused-ignore]
+    from veridnet.rules.table import FlowTable
 
     rules = formats.load(path, format)
     columns = trace.load(trace_file, rules) if trace_file else trace.make(rules, packets)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing
 
 if typing.TYPE_CHECKING:
+    from veridnet.rules.ageing import Expired
     from veridnet.rules.rule import Rule, RuleSet
-    from veridnet.rules.table import Expired, FlowTable
+    from veridnet.rules.table import FlowTable
 
 __all__ = ["Expired", "FlowTable", "Rule", "RuleSet"]
 

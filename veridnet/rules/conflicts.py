@@ -83,8 +83,7 @@ def conflicts(
     Actions are compared as texts; rules without actions are told apart by their ids, so they are
     never redundant, and overlaps of theirs are not reported.
     """
-    ids, found, meanings = numbered(rules, sets)
-    trees = [what.tree for what in meanings]
+    ids, found, trees = numbered(rules, sets)
     order = winning_order([rule.priority for rule in found])
     return _Search(ids, found, trees, order, effort, limit, rules).run()
 

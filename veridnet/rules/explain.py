@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from veridnet._native.bpf import Bpf
 from veridnet.errors import ConfigError
 from veridnet.headers.fields import BY_NAME, ERRORS
 from veridnet.headers.match import And, Not, Or, Test, columns
 from veridnet.rules.boxes import FULL, prefixes
-from veridnet.rules.reference import Rules, Sets, bpf, numbered
+from veridnet.rules.reference import Rules, Sets, numbered
 from veridnet.rules.rule import Rule, RuleSet, winning_order
 
 #: At most so many rules that nearly matched are shown, and so many tests of one.
@@ -75,6 +76,8 @@ def explain(
 ) -> Explanation:
     """Which rules match a packet, which wins and why, and which nearly matched.
 
+    As the table decides it: a malformed packet by what was parsed of it.
+
     Parameters
     ----------
     rules
@@ -87,7 +90,7 @@ def explain(
     sets, default
         Named sets, and the actions of packets that no rule matches, where `rules` is no rule set.
     """
-    ids, found, meanings = numbered(rules, sets)
+    ids, found, trees = numbered(rules, sets)
     if isinstance(rules, RuleSet):
         default = rules.default
         labels = [rules.label(n) for n in ids]
@@ -95,13 +98,7 @@ def explain(
         labels = [f"rule {n}" + (f" ({r.name})" if r.name else "")
                   for n, r in zip(ids, found, strict=True)]  # fmt: skip
     row, frame = _row(packet, in_port)
-    trees = [what.tree for what in meanings]
-    if frame is not None:  # malformed packets, which their bytes decide
-        trees = [
-            what.tree if what.doubt is None or _failed(what.doubt, row, frame, False) else what.raw
-            for what in meanings
-        ]
-    reads = set().union(*(_columns(what.tree) for what in meanings))
+    reads = set().union(*map(columns, trees))
     matched: list[int] = []
     failures: list[tuple[int, int, int, list[str]]] = []
     for n in winning_order([rule.priority for rule in found]):
@@ -161,15 +158,6 @@ def _row(packet: Any, in_port: int) -> tuple[dict[str, int], bytes | None]:
     return reference.parse(frame, in_port=in_port), frame
 
 
-def _columns(node: Any) -> set[str]:
-    try:
-        return columns(node)
-    except (AttributeError, TypeError, ConfigError):  # a part of it is a BPF program
-        of = getattr(node, "of", ())
-        parts = of if isinstance(of, tuple) else (of,)
-        return set().union(*map(_columns, parts))
-
-
 def _failed(node: Any, row: Mapping[str, int], frame: bytes | None, negated: bool) -> list[str]:
     """The fewest tests that would have to come out otherwise; [] if it matches."""
     if isinstance(node, Not):
@@ -198,7 +186,7 @@ def _failed(node: Any, row: Mapping[str, int], frame: bytes | None, negated: boo
         return best
     if frame is None:
         return [f"{node.text} (needs the packet's bytes)"]
-    if bpf(node.text)(frame) != negated:
+    if Bpf(node.text).matches(frame) != negated:
         return []
     return [f"not {node.text}" if negated else str(node.text)]
 

@@ -5,10 +5,8 @@ The larger priority wins (as in OpenFlow); among equals, the earlier rule.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -118,15 +116,7 @@ def tree(text: str, sets: Mapping[str, tuple[str, ...]] | None = None) -> Any:
     """The tree of a rule's match: of all packets for ""."""
     if not text.strip():
         return And(())
-    if _knows_sets():
-        parse: Any = match.parse
-        return parse(text, sets)
-    return match.parse(text)
-
-
-@cache
-def _knows_sets() -> bool:
-    return len(inspect.signature(match.parse).parameters) > 1
+    return match.parse(text, sets)
 
 
 def winning_order(priorities: Any) -> Any:

@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 
 from veridnet._native.actions import ActionProgram
 from veridnet._native.burst import Burst
-from veridnet._native.ruletable import ENGINES, Match, RuleTable
+from veridnet._native.ruletable import ENGINES, RuleTable
 from veridnet.errors import ClosedError, ConfigError, PoolError, StateError, VeridnetError
 from veridnet.headers.columns import Columns, HeaderTable
 from veridnet.rules import actions, memory
+from veridnet.rules.ageing import Expired, overdue
 from veridnet.rules.boxes import boxes
-from veridnet.rules.compile import Cache, Programs, meters_of
+from veridnet.rules.compile import Cache, Programs
 from veridnet.rules.fill import plain_column
 from veridnet.rules.keeper import Keeper
+from veridnet.rules.reload import make_it
 from veridnet.rules.rule import Rule, RuleSet, tree
 from veridnet.rules.runner import Runner
+from veridnet.rules.transaction import Entry, Transaction
 from veridnet.runtime import eal_runs
 
 if TYPE_CHECKING:
@@ -43,109 +46,6 @@ STATS = np.dtype(
     [("id", np.int32), ("priority", np.uint32), ("name", object), ("packets", np.uint64),
      ("bytes", np.uint64)]
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Entry:
-    """A rule in the table, and where it stands."""
-
-    id: int
-    rule: Rule
-    match: Match
-    place: int  # among equal priorities the smaller wins
-    owner: ActionProgram | None = None
-    added: float = 0.0  # time.monotonic()
-
-
-@dataclass(frozen=True)
-class Expired:
-    """A rule that its timeout has removed."""
-
-    id: int
-    rule: Rule
-    reason: str  # "idle" or "hard"
-    packets: int
-    bytes: int
-
-
-class Transaction:
-    """Changes that readers see all at once, when the ``with`` block ends without an exception.
-
-    Made by `FlowTable.transaction`. Its methods are the table's; ids are valid at once.
-    """
-
-    def __init__(self, table: FlowTable) -> None:
-        self.table = table
-        self.new: list[int] = []
-        self.default: tuple[ActionProgram | None, ...] = ()  # another, if it changes
-        self.now: dict[int, Entry] = {}  # what is to be there under an id
-        self.gone: dict[int, Entry] = {}  # what the table has there, and goes
-
-    def entry(self, id: int) -> Entry:
-        """The rule that an id means within the transaction."""
-        found = self.now.get(id)
-        if found is None:
-            found = None if id in self.gone else self.table._entries.get(id)
-        if found is None:
-            raise KeyError(f"there is no rule {id}")
-        return found
-
-    def add(self, match: str | Rule = "", actions: Sequence[str] = (), **options: Any) -> int:
-        """As `FlowTable.add`."""
-        if isinstance(match, Rule):
-            if actions or options:
-                raise TypeError("a whole Rule has its actions and options itself")
-            return self.add_rules([match])[0]
-        texts: Any = actions  # Rule makes a tuple of it, and refuses a mere text
-        return self.add_rules([Rule(match, texts, **options)])[0]
-
-    def add_rules(self, rules: Iterable[Rule]) -> list[int]:
-        """As `FlowTable.add_rules`."""
-        table, now = self.table, time.monotonic()
-        made = [(rule, table._matches(rule.match), table._compile(rule)) for rule in rules]
-        ids = table._native.new_ids(len(made))
-        self.new += ids
-        for id, (rule, match, owner) in zip(ids, made, strict=True):
-            self.now[id] = Entry(id, rule, match, table._places, owner, now)
-            table._places += 1
-        return ids
-
-    def remove(self, id: int) -> None:
-        """As `FlowTable.remove`."""
-        self.entry(id)
-        if self.now.pop(id, None) is None or id in self.table._entries:
-            self.gone[id] = self.table._entries[id]
-
-    def replace(self, id: int, **changes: Any) -> None:
-        """As `FlowTable.replace`."""
-        old = self.entry(id)
-        rule = replace(old.rule, **changes)
-        table = self.table
-        entry = Entry(id, rule, table._matches(rule.match), old.place, table._compile(rule),
-                      time.monotonic())  # fmt: skip
-        if id in table._entries:
-            self.gone[id] = table._entries[id]
-        self.now[id] = entry
-
-    def commit(self) -> None:
-        """Makes it so."""
-        table = self.table
-        with table._offloads_follow(self):
-            table._native.commit(
-                [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()],
-                list(self.gone), *self.default,
-            )  # fmt: skip
-            spare = [id for id in self.new if id not in self.now]
-            self.new = []  # whatever comes now, these are in use
-            for id in self.gone:
-                del table._entries[id]
-            table._entries.update(self.now)
-        table._changed(self)
-        table._native.unused(spare)
-
-    def roll_back(self) -> None:
-        """Forgets it."""
-        self.table._native.unused(self.new)
 
 
 class FlowTable:
@@ -287,61 +187,12 @@ class FlowTable:
             self._check()
             before = (self._sets, self._meters, self._default, self._matches, self._programs)
             try:
-                return self._reload(given)
+                return make_it(self, given)
             except BaseException as e:
                 (self._sets, self._meters, self._default, self._matches, self._programs) = before
                 if isinstance(e, ConfigError):
                     raise ConfigError(f"{os.fspath(path)}: {e}", hint=e.hint) from None
                 raise
-
-    def _reload(self, given: RuleSet) -> dict[str, int]:
-        new_sets = dict(given.sets) != self._sets
-        if new_sets:
-            self._matches = Cache(given.sets)
-        programs, meters = self._programs.renewed(given.meters, given.default)
-        new_programs = programs is not self._programs
-        self._sets, self._meters = dict(given.sets), dict(given.meters)
-        self._default, self._programs = given.default, programs
-
-        def refreshed(e: Entry) -> Entry:
-            if new_sets and "@" in e.rule.match:
-                e = replace(e, match=self._matches(e.rule.match))
-            if meters and not meters.isdisjoint(meters_of(e.rule.actions)):
-                e = replace(e, owner=programs(e.rule.actions))
-            return e
-
-        there: dict[Rule, list[Entry]] = {}
-        for entry in sorted(self._entries.values(), key=lambda e: e.place):
-            there.setdefault(entry.rule, []).append(entry)
-        kept = added = removed = 0
-        last: dict[int, int] = {}  # priority -> place of the rule before
-        with self.transaction() as change:
-            if new_programs:
-                change.default = (programs.default,)
-            for number, rule in enumerate(given.rules):
-                old = there.get(rule)
-                try:
-                    if old:
-                        entry = now = old.pop(0)
-                        if entry.place < last.get(rule.priority, -1):
-                            # The order among equals is to be the file's.
-                            now = replace(entry, place=self._places)
-                            self._places += 1
-                        if (now := refreshed(now)) is not entry:
-                            change.gone[entry.id], change.now[entry.id] = entry, now
-                        kept += 1
-                        last[rule.priority] = now.place
-                    else:
-                        last[rule.priority] = self._places
-                        change.add(rule)
-                        added += 1
-                except ConfigError as e:
-                    raise ConfigError(f"{given.label(number)}: {e}", hint=e.hint) from None
-            for entries in there.values():
-                for entry in entries:
-                    change.remove(entry.id)
-                    removed += 1
-        return {"kept": kept, "added": added, "removed": removed}
 
     # -- changing -------------------------------------------------------------------------------
 
@@ -706,25 +557,9 @@ class FlowTable:
 
         A thread calls it by itself, ten times a second; then each goes to ``on_expire``.
         """
-        now = time.monotonic() if now is None else now
-        out: list[Expired] = []
         with self._lock:
             self._check()
-            ids = list(self._timed)
-            if not ids:
-                return out
-            counts = self._native.counts(ids)
-            for id, (packets, octets) in zip(ids, counts.tolist(), strict=True):
-                entry = self._entries[id]
-                before, since = self._timed[id]
-                if packets != before:
-                    since = now if before >= 0 else entry.added
-                    self._timed[id] = (packets, since)
-                rule = entry.rule
-                if rule.hard_timeout and now - entry.added >= rule.hard_timeout:
-                    out.append(Expired(id, rule, "hard", packets, octets))
-                elif rule.idle_timeout and now - since >= rule.idle_timeout:
-                    out.append(Expired(id, rule, "idle", packets, octets))
+            out = overdue(self, time.monotonic() if now is None else now)
             self.remove_rules(e.id for e in out)
         if self.on_expire is not None:
             for expired in out:
