@@ -48,10 +48,8 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 		CHECK(rte_eth_tx_queue_setup((uint16_t)i, 0, RING, 0, NULL) == 0);
 		CHECK(rte_eth_dev_start((uint16_t)i) == 0);
 	}
-	table = aligned_alloc(64, RTE_ALIGN_CEIL(sizeof(*table), 64));
-	CHECK(table);
-	memset(table, 0, sizeof(*table));
-	CHECK(vn_rules_register(table, 0) == 0);
+	table = vn_rules_create();
+	CHECK(table && vn_rules_register(table, 0) == 0 && vn_rules_room(table, N_RULES) == 0);
 	return 0;
 }
 
