@@ -194,11 +194,17 @@ cdef extern from "vn_rules.h" nogil:
         uint64_t base_boxes
         uint64_t base_dead
         uint64_t base_tuples
+        uint64_t middle_rules
+        uint64_t middle_boxes
+        uint64_t middle_dead
+        uint64_t middle_old
         uint64_t delta_boxes
         uint64_t delta_tuples
+        uint64_t young_boxes
         uint64_t specials
         uint64_t garbage
         uint64_t merges
+        uint64_t minor_merges
         uint64_t lookups
         uint64_t fallbacks
         uint32_t groups
@@ -223,10 +229,11 @@ cdef extern from "vn_rules.h" nogil:
     int vn_rules_set_none(vn_rules *t, const void *actions, bint next)
     void vn_rules_keep_none(vn_rules *t)
     vn_rule_counts vn_rules_counts(const vn_rules *t, int32_t id)
-    vn_merge *vn_merge_begin(vn_rules *t)
+    vn_merge *vn_merge_begin(vn_rules *t, int level, uint64_t born, uint64_t least)
     int vn_merge_build(vn_merge *m, int engine, uint64_t max_bytes, char *error,
                        size_t error_size)
     int vn_merge_end(vn_rules *t, vn_merge *m, bint publish)
+    uint64_t vn_rules_ripe(const vn_rules *t, uint64_t born)
     void vn_rules_read_info "vn_rules_info"(const vn_rules *t, vn_rules_info_t *info)
 
 cdef extern from "vn_meter.h" nogil:

@@ -72,18 +72,24 @@ fetch(const struct vn_group *g, const struct vn_columns *c, uint32_t from, uint3
 
 void
 vn_base_search(const struct vn_base *b, struct vn_keys *keys, const struct vn_columns *c,
-	       uint32_t from, uint32_t n, uint32_t ahead, uint32_t *index)
+	       uint32_t from, uint32_t n, uint32_t ahead, const uint8_t *wanted, uint32_t *index)
 {
-	uint8_t in[VN_RULE_ROWS];
+	uint8_t guarded[VN_RULE_ROWS];
 	uint16_t rows[VN_RULE_ROWS];
 	uint32_t result[VN_RULE_ROWS];
 
 	for (uint32_t k = 0; k < b->n_groups; k++) {
 		const struct vn_group *g = &b->groups[k];
+		const uint8_t *in = wanted;
 		uint32_t some = n;
 
 		if (g->n_guard) {
-			guarded_rows(g, c, from, n, in);
+			guarded_rows(g, c, from, n, guarded);
+			for (uint32_t i = 0; wanted && i < n; i++)
+				guarded[i] &= wanted[i];
+			in = guarded;
+		}
+		if (in) {
 			some = 0;
 			for (uint32_t i = 0; i < n; i++)
 				some += in[i];
@@ -218,7 +224,7 @@ group_build(struct vn_build *w, struct vn_group *g, int engine)
 
 	automatic = engine == VN_ENGINE_AUTO;
 	g->n_boxes = w->n;
-	if (fib && (engine == VN_ENGINE_FIB || (automatic && w->n >= VN_FIB_LEAST)))
+	if (fib && (engine == VN_ENGINE_FIB || (automatic && !w->quick && w->n >= VN_FIB_LEAST)))
 		rc = vn_fib_build(w, g, six);
 	if (rc < 0 && exact && (engine == VN_ENGINE_HASH || (automatic && w->n >= VN_HASH_LEAST))) {
 		group_free(g);
@@ -331,10 +337,11 @@ out:
 }
 
 struct vn_base *
-vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, uint64_t max_bytes,
+vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, bool quick, uint64_t max_bytes,
 	       char *error, size_t error_size)
 {
 	struct vn_build w = {.n_rules = n_rules,
+			     .quick = quick,
 			     .max_bytes = max_bytes,
 			     .error = error,
 			     .error_size = error_size};

@@ -60,6 +60,7 @@ struct vn_base {
 			   */
 	struct vn_tuples *tuples; /* all boxes: the engine itself, or what a removed winner hid */
 	bool by_tuples;
+	uint32_t uses; /* states that have it: the writer's own */
 	uint32_t n_groups;
 	struct vn_group *groups;
 };
@@ -71,16 +72,18 @@ struct vn_keys {
 	uint32_t stride; /* of `at` */
 };
 
-/* rules: an array that becomes the base's (with a free first place), sorted by who calls. Each
- * gets a reference more. NULL with `error` set. */
-struct vn_base *vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine,
+/* rules: an array that becomes the base's (with a free first place), sorted by who calls, who has
+ * taken a reference to each. quick: the build should be fast, even if lookups are not the fastest.
+ * NULL with `error` set. */
+struct vn_base *vn_base_create(struct vn_rule **rules, uint32_t n_rules, int engine, bool quick,
 			       uint64_t max_bytes, char *error, size_t error_size);
 /* Frees it, but not the rules. */
 void vn_base_free(struct vn_base *b);
 /* index[i]: the rule that wins for row from + i, 0: none. `index` is 0 before. `ahead` rows behind
- * these are looked up next. */
+ * these are looked up next. Rows whose `wanted` is 0 need no answer (NULL: all do). */
 void vn_base_search(const struct vn_base *b, struct vn_keys *keys, const struct vn_columns *c,
-		    uint32_t from, uint32_t n, uint32_t ahead, uint32_t *index);
+		    uint32_t from, uint32_t n, uint32_t ahead, const uint8_t *wanted,
+		    uint32_t *index);
 /* Columns whose first row is `row` of others. */
 struct vn_columns vn_columns_from(const struct vn_columns *c, uint32_t row);
 

@@ -18,6 +18,7 @@ struct vn_item {
 struct vn_build {
 	const struct vn_item *items;
 	uint64_t n;
+	bool quick;   /* one way of building is enough */
 	bool guarded; /* the tests of VN_SHAPE are the group's guard, and not looked up */
 	uint32_t n_rules;
 	uint64_t max_bytes;

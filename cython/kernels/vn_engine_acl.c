@@ -497,9 +497,11 @@ vn_acl_build(const struct vn_build *w, struct vn_group *g)
 		rc = vn_engine_fail(w, -ENOMEM, "no memory for the rules");
 		goto out;
 	}
-	columns = classify_widths(w, l, class);
+	columns = w->quick ? 0 : classify_widths(w, l, class);
 	rc = make_way(task, &way, one, 1, LARGE_TRIES, RTE_MIN(w->max_bytes, LARGE_TRIES_BYTES));
-	if (rc == 0)
+	if (rc == 0 && w->quick)
+		kept = way;
+	else if (rc == 0)
 		prefer(task, g, &kept, &cycles, &way);
 	else if (rc != -ENOMEM)
 		goto out;
@@ -513,7 +515,8 @@ vn_acl_build(const struct vn_build *w, struct vn_group *g)
 	    make_way(task, &way, class, 4, 0, w->max_bytes) == 0)
 		prefer(task, g, &kept, &cycles, &way);
 	memset(one, 0, w->n);
-	if ((kept.n_acl == 0 || w->n <= MANY) && make_way(task, &way, one, 1, 0, w->max_bytes) == 0)
+	if ((kept.n_acl == 0 || (!w->quick && w->n <= MANY)) &&
+	    make_way(task, &way, one, 1, 0, w->max_bytes) == 0)
 		prefer(task, g, &kept, &cycles, &way);
 	rc = 0;
 	if (kept.n_acl == 0) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "vn_base.h"
+#include "vn_rules_own.h"
 
 #define ACQUIRE(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define RELEASE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
@@ -41,15 +41,15 @@ put_by(struct vn_rules *t, void *p, void (*release)(void *), bool unlinked)
 	return g;
 }
 
-static void
-later(void *of, void *p, void (*release)(void *))
+void
+vn_rules_later(void *of, void *p, void (*release)(void *))
 {
 	if (put_by(of, p, release, false) == NULL)
 		release(p);
 }
 
-static void
-unref(struct vn_rules *t, struct vn_rule *r)
+void
+vn_rules_unref(struct vn_rules *t, struct vn_rule *r)
 {
 	if (--r->refs)
 		return;
@@ -86,10 +86,10 @@ static void
 unlink_rule(struct vn_rules *t, struct vn_rule *r)
 {
 	/* Its nodes may have gone with an older delta. */
-	if (r->home == t->state->delta)
+	if (r->home == t->state->delta->number)
 		for (uint32_t k = 0; k < r->n_boxes; k++)
-			vn_tuples_remove(r->home, r->nodes[k]);
-	r->home = NULL;
+			vn_tuples_remove(t->state->delta, r->nodes[k]);
+	r->home = 0;
 	if (r->steps) {
 		struct vn_specials *s;
 
@@ -97,7 +97,7 @@ unlink_rule(struct vn_rules *t, struct vn_rule *r)
 		s = specials_create(t->state->specials, NULL, 0);
 		if (s == NULL)
 			return; /* the next change takes it out */
-		later(t, t->state->specials, free);
+		vn_rules_later(t, t->state->specials, free);
 		RELEASE(&t->state->specials, s);
 	}
 }
@@ -111,7 +111,7 @@ retire(struct vn_rules *t, struct vn_rule *r)
 		return;
 	unlink_rule(t, r);
 	rte_rcu_qsbr_synchronize(t->qsbr, RTE_QSBR_THRID_INVALID);
-	unref(t, r);
+	vn_rules_unref(t, r);
 }
 
 struct vn_rule *
@@ -128,11 +128,11 @@ vn_rules_collect(struct vn_rules *t)
 		if (g->release) {
 			g->release(g->p);
 		} else if (g->unlinked) {
-			unref(t, g->p);
+			vn_rules_unref(t, g->p);
 		} else {
 			unlink_rule(t, g->p);
 			if (put_by(t, g->p, NULL, true) == NULL)
-				unref(t, g->p);
+				vn_rules_unref(t, g->p);
 		}
 		free(g);
 	}
@@ -288,11 +288,21 @@ refuse(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, uint32_t placed
 			retire(t, add[i]);
 			continue;
 		}
-		add[i]->home = NULL;
+		add[i]->home = 0;
 		if (i > placed || put_by(t, add[i], NULL, true) == NULL)
-			unref(t, add[i]);
+			vn_rules_unref(t, add[i]);
 	}
 	return -ENOMEM;
+}
+
+void
+vn_rules_grown_up(struct vn_rules *t, struct vn_rule *r)
+{
+	if (!r->young)
+		return;
+	r->young = false;
+	t->young[r->young_at] = t->young[--t->n_young];
+	t->young[r->young_at]->young_at = r->young_at;
 }
 
 int
@@ -311,7 +321,7 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 		special |= add[i]->steps != NULL;
 	}
 	if (reserve(&t->live, &t->live_room, t->n_live + n_add) < 0 ||
-	    (t->is_merging && reserve(&t->added, &t->added_room, t->n_added + n_add) < 0))
+	    reserve(&t->young, &t->young_room, t->n_young + n_add) < 0)
 		return refuse(t, add, n_add, 0);
 	if (special) {
 		specials = specials_create(s->specials, add, n_add);
@@ -333,23 +343,27 @@ vn_rules_commit(struct vn_rules *t, struct vn_rule **add, uint32_t n_add, struct
 		t->live[t->n_live++] = r;
 		t->n_boxes += r->n_boxes;
 		count_uses(t, r, 1);
-		if (t->is_merging) {
-			r->refs++;
-			t->added[t->n_added++] = r;
+		if (r->n_boxes) {
+			r->young = true;
+			r->young_at = t->n_young;
+			t->young[t->n_young++] = r;
 		}
 	}
 	if (specials) {
 		struct vn_specials *old = s->specials;
 
 		RELEASE(&s->specials, specials);
-		later(t, old, free);
+		vn_rules_later(t, old, free);
 	}
 	for (uint32_t i = 0; i < n_remove; i++) {
 		struct vn_rule *r = remove[i];
 
 		__atomic_store_n(&r->died, next, __ATOMIC_RELAXED);
-		if (r->in_base)
-			__atomic_store_n(&s->base->n_dead, s->base->n_dead + 1, __ATOMIC_RELAXED);
+		for (uint32_t k = 0; k < VN_LEVELS; k++)
+			if (r->levels >> k & 1)
+				__atomic_store_n(&s->levels[k]->n_dead, s->levels[k]->n_dead + 1,
+						 __ATOMIC_RELAXED);
+		vn_rules_grown_up(t, r);
 		t->live[r->live_at] = t->live[--t->n_live];
 		t->live[r->live_at]->live_at = r->live_at;
 		t->n_boxes -= r->n_boxes;
@@ -373,7 +387,7 @@ vn_rules_set_none(struct vn_rules *t, const void *actions, bool next)
 	fresh->before = old->now;
 	fresh->now = actions;
 	RELEASE(&t->none, fresh);
-	later(t, old, free);
+	vn_rules_later(t, old, free);
 	return 0;
 }
 
@@ -384,163 +398,6 @@ vn_rules_keep_none(struct vn_rules *t)
 
 	/* No reader is in a version from `since` on. */
 	none->now = none->before;
-}
-
-/* -- merging --------------------------------------------------------------------------------- */
-
-struct vn_merge {
-	struct vn_rule **rules; /* the first place is free */
-	uint32_t n;
-	struct vn_base *base;
-};
-
-static int
-larger_first(const void *a, const void *b)
-{
-	const struct vn_rule *x = *(struct vn_rule *const *)a, *y = *(struct vn_rule *const *)b;
-
-	return (x->order < y->order) - (x->order > y->order);
-}
-
-struct vn_merge *
-vn_merge_begin(struct vn_rules *t)
-{
-	struct vn_merge *m = t->is_merging ? NULL : calloc(1, sizeof(*m));
-
-	if (m == NULL)
-		return NULL;
-	m->rules = calloc(t->n_live + 1, sizeof(m->rules[0]));
-	if (m->rules == NULL) {
-		free(m);
-		return NULL;
-	}
-	for (uint64_t i = 0; i < t->n_live; i++) {
-		if (t->live[i]->n_boxes) {
-			m->rules[++m->n] = t->live[i];
-			t->live[i]->refs++;
-		}
-	}
-	t->is_merging = true;
-	t->n_added = 0;
-	return m;
-}
-
-int
-vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes, char *error, size_t error_size)
-{
-	qsort(m->rules + 1, m->n, sizeof(m->rules[0]), larger_first);
-	m->base = vn_base_create(m->rules, m->n, engine, max_bytes, error, error_size);
-	return m->base ? 0 : -ENOMEM;
-}
-
-static void
-state_release(void *p)
-{
-	struct vn_state *s = p;
-
-	for (uint32_t i = 1; i <= s->base->n_rules; i++)
-		unref(s->table, s->base->rules[i]);
-	vn_base_free(s->base);
-	vn_tuples_free(s->delta);
-	free(s);
-}
-
-/* A delta of what was added meanwhile. */
-static struct vn_tuples *
-new_delta(struct vn_rules *t)
-{
-	struct vn_tuples *delta = vn_tuples_create(later, t);
-	uint64_t i;
-
-	for (i = 0; delta && i < t->n_added; i++) {
-		struct vn_rule *r = t->added[i];
-		struct vn_node **old = r->nodes;
-		struct vn_tuples *home = r->home;
-
-		if (r->died != VN_NO_VERSION || r->n_boxes == 0)
-			continue;
-		r->nodes = malloc(r->n_boxes * sizeof(*r->nodes));
-		if (r->nodes && vn_tuples_add(delta, r, r->nodes) == 0) {
-			r->other_nodes = old;
-			continue;
-		}
-		free(r->nodes);
-		r->nodes = old;
-		r->home = home;
-		break;
-	}
-	if (delta && i == t->n_added) {
-		for (i = 0; i < t->n_added; i++) {
-			free(t->added[i]->other_nodes);
-			t->added[i]->other_nodes = NULL;
-		}
-		return delta;
-	}
-	while (delta && i-- > 0) { /* back to where they were */
-		struct vn_rule *r = t->added[i];
-
-		if (r->other_nodes) {
-			free(r->nodes);
-			r->nodes = r->other_nodes;
-			r->other_nodes = NULL;
-			r->home = t->state->delta;
-		}
-	}
-	vn_tuples_free(delta);
-	return NULL;
-}
-
-int
-vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish)
-{
-	struct vn_state *s = NULL, *old = t->state;
-	struct vn_tuples *delta = NULL;
-	int rc = 0;
-
-	if (publish && m->base) {
-		s = calloc(1, sizeof(*s));
-		delta = s ? new_delta(t) : NULL;
-		rc = delta ? 0 : -ENOMEM;
-	}
-	if (delta) {
-		s->table = t;
-		s->base = m->base;
-		s->delta = delta;
-		s->specials = old->specials;
-		s->version = old->version;
-		for (uint32_t i = 1; i <= m->n; i++) {
-			struct vn_rule *r = m->rules[i];
-
-			r->in_base = true;
-			r->home = NULL;
-			s->base->n_dead += r->died != VN_NO_VERSION;
-		}
-		for (int k = 0; k < 2; k++)
-			s->need[k] |= m->base->need[k];
-		for (uint64_t i = 0; i < t->n_live; i++)
-			for (int k = 0; k < 2; k++)
-				s->need[k] |= t->live[i]->need[k];
-		for (uint64_t i = 0; i < t->n_added; i++)
-			if (t->added[i]->died != VN_NO_VERSION)
-				t->added[i]->home = NULL;
-		RELEASE(&t->state, s);
-		later(t, old, state_release);
-		t->merges++;
-	} else {
-		free(s);
-		for (uint32_t i = 1; i <= m->n; i++)
-			unref(t, m->rules[i]);
-		if (m->base)
-			vn_base_free(m->base);
-		else
-			free(m->rules);
-	}
-	for (uint64_t i = 0; i < t->n_added; i++)
-		unref(t, t->added[i]);
-	t->n_added = 0;
-	t->is_merging = false;
-	free(m);
-	return rc;
 }
 
 /* -- life ------------------------------------------------------------------------------------ */
@@ -568,14 +425,16 @@ vn_rules_create(void)
 	none = calloc(1, sizeof(*none));
 	t->state->table = t;
 	t->state->specials = specials_create(NULL, NULL, 0);
-	t->state->delta = vn_tuples_create(later, t);
-	t->state->base = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, 0, error, sizeof(error))
-			      : NULL;
-	if (t->state->base && t->state->delta && t->state->specials) {
-		t->state->base->by_tuples = false;
+	t->state->delta = vn_tuples_create(vn_rules_later, t);
+	t->state->levels[VN_BASE] = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, false, 0, error,
+							  sizeof(error))
+					 : NULL;
+	if (t->state->levels[VN_BASE] && t->state->delta && t->state->specials) {
+		t->state->levels[VN_BASE]->by_tuples = false;
+		t->state->levels[VN_BASE]->uses = t->state->delta->uses = 1;
 		return t;
 	}
-	vn_base_free(t->state->base);
+	vn_base_free(t->state->levels[VN_BASE]);
 	vn_tuples_free(t->state->delta);
 	free(t->state->specials);
 failed:
@@ -595,7 +454,8 @@ vn_rules_free(struct vn_rules *t)
 		next = g->next;
 		free(g);
 	}
-	vn_base_free(t->state->base);
+	for (uint32_t k = 0; k < VN_LEVELS; k++)
+		vn_base_free(t->state->levels[k]);
 	vn_tuples_free(t->state->delta);
 	free(t->state->specials);
 	free((void *)(uintptr_t)t->none);
@@ -606,7 +466,7 @@ vn_rules_free(struct vn_rules *t)
 			free(t->readers[r].counts[k]);
 	}
 	free(t->live);
-	free(t->added);
+	free(t->young);
 	free(t->qsbr);
 	free(t);
 }
@@ -616,7 +476,7 @@ vn_rules_info(const struct vn_rules *t, struct vn_rules_info *info)
 {
 	static const char *const names[] = {"auto", "acl", "hash", "fib", "tuple"};
 	const struct vn_state *s = t->state;
-	const struct vn_base *b = s->base;
+	const struct vn_base *b = s->levels[VN_BASE], *middle = s->levels[VN_MIDDLE];
 	size_t at = 0;
 
 	memset(info, 0, sizeof(*info));
@@ -627,11 +487,21 @@ vn_rules_info(const struct vn_rules *t, struct vn_rules_info *info)
 	info->base_boxes = b->n_boxes;
 	info->base_dead = b->n_dead;
 	info->base_tuples = vn_tuples_count(b->tuples);
+	if (middle) {
+		info->middle_rules = middle->n_rules;
+		info->middle_boxes = middle->n_boxes;
+		info->middle_dead = middle->n_dead;
+		for (uint32_t i = 1; i <= middle->n_rules; i++)
+			info->middle_old += middle->rules[i]->levels & 1;
+	}
+	for (uint64_t i = 0; i < t->n_young; i++)
+		info->young_boxes += t->young[i]->n_boxes;
 	info->delta_boxes = s->delta->n_nodes;
 	info->delta_tuples = vn_tuples_count(s->delta);
 	info->specials = s->specials->n;
 	info->garbage = t->n_garbage;
 	info->merges = t->merges;
+	info->minor_merges = t->minor_merges;
 	info->groups = b->n_groups;
 	for (uint32_t k = 0; k < b->n_groups && at < sizeof(info->engines) - 8; k++)
 		at += snprintf(info->engines + at, sizeof(info->engines) - at, "%s%s", k ? "," : "",
@@ -642,4 +512,15 @@ vn_rules_info(const struct vn_rules *t, struct vn_rules_info *info)
 		info->lookups += t->readers[r].lookups;
 		info->fallbacks += t->readers[r].fallbacks;
 	}
+}
+
+uint64_t
+vn_rules_ripe(const struct vn_rules *t, uint64_t born)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < t->n_young; i++)
+		if (t->young[i]->born <= born && !(t->young[i]->levels >> VN_MIDDLE & 1))
+			n += t->young[i]->n_boxes;
+	return n;
 }

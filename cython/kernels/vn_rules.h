@@ -5,10 +5,12 @@
  * program over columns and, by BPF, the packet's bytes. The larger order wins: priority
  * first, among equals the earlier place.
  *
- * The table is an immutable base (vn_base.h: rte_acl, rte_hash, rte_fib), a small delta that is
- * searched with it (vn_tuple.h), and a number, the version. A rule is in the versions
- * born <= v < died. A commit writes any number of rules with the next version's number and then
- * that number: readers see all of it or nothing. Merging builds a new base beside the old one.
+ * The table is an immutable base (vn_base.h: rte_acl, rte_hash, rte_fib), a middle of the same kind
+ * for what is younger than the base, a small delta that is searched with them (vn_tuple.h), and a
+ * number, the version. A rule is in the versions born <= v < died. A commit writes any number of
+ * rules with the next version's number and then that number: readers see all of it or nothing.
+ * Merging builds a new middle (often, in milliseconds) or a new base (seldom) beside the old one.
+ * A rule may be in more than one of the three: it wins or loses the same way in all.
  * One writer at a time (the owner's lock); readers never wait (rte_rcu_qsbr).
  */
 #ifndef VN_RULES_H
@@ -25,6 +27,7 @@
 #define VN_RULE_ROWS 256u /* packets that are looked up in one go */
 #define VN_PLACE_BITS 40
 #define VN_NO_VERSION UINT64_MAX
+#define VN_LEVELS 2u /* base and middle */
 #define VN_COUNT_CHUNK 65536u
 #define VN_COUNT_CHUNKS 64u /* ids: 4 Mi */
 
@@ -65,11 +68,13 @@ struct vn_rule {
 	/* The writer's own. */
 	struct vn_node **nodes;	      /* where it stands in the delta, n_boxes of them */
 	struct vn_node **other_nodes; /* ... in the one before, while a merge ends */
-	struct vn_tuples *home;	      /* that delta */
+	uint64_t home;		      /* that delta's number; 0: none */
 	struct vn_rule *next;	      /* in a list */
-	uint64_t live_at;	      /* its place in the table's list */
-	uint32_t refs;		      /* bases that hold it, and the table itself */
-	bool in_base;
+	uint64_t live_at, young_at;   /* its places in the table's lists */
+	uint32_t refs;		      /* levels that hold it, and the table itself */
+	uint8_t levels;		      /* whether the present base (bit 0) and middle have it */
+	bool young;		      /* is it in the list of those? */
+	bool merging;		      /* it goes into the middle that is being published */
 	bool unlinked;
 };
 
@@ -94,7 +99,7 @@ struct vn_specials {
 /* What a burst sees. */
 struct vn_state {
 	struct vn_rules *table;
-	struct vn_base *base;
+	struct vn_base *levels[VN_LEVELS]; /* the base; the middle, or NULL */
 	struct vn_tuples *delta;
 	struct vn_specials *specials;
 	uint64_t need[2];
@@ -132,11 +137,11 @@ struct vn_rules {
 	struct vn_rule *done;  /* nobody reads these any more: for vn_rules_collect */
 	struct vn_rule **live; /* the rules that are not removed, in no order */
 	uint64_t n_live, live_room, n_boxes;
+	struct vn_rule **young; /* those that have boxes and are not in the base */
+	uint64_t n_young, young_room;
 	uint32_t uses[VN_COLUMNS]; /* live rules that read a column */
-	struct vn_rule **added;	   /* since the merge that is under way began */
-	uint64_t n_added, added_room;
-	bool is_merging;
-	uint64_t merges;
+	bool merging[VN_LEVELS];
+	uint64_t merges, minor_merges;
 	uint32_t chunks; /* of counters that each registered reader has */
 	bool registered[VN_READERS];
 };
@@ -229,21 +234,31 @@ VN_EXPORT int vn_rules_wait(struct vn_rules *t, uint64_t us);
 /* Sums of an id's counters. */
 VN_EXPORT struct vn_rule_counts vn_rules_counts(const struct vn_rules *t, int32_t id);
 
-/* Merging, in three steps: begin and end under the writer's lock, build without it. */
+enum vn_level { VN_BASE, VN_MIDDLE };
+
+/* Merging, in three steps: begin and end under the writer's lock, build without it. One of each
+ * level may be under way. A new base has all rules born until `born`; a new middle those of them
+ * that are not in the base, or none if they have fewer than `least` boxes (then they stay in the
+ * delta). NULL: no memory, or one of that level is under way. */
 struct vn_merge;
-VN_EXPORT struct vn_merge *vn_merge_begin(struct vn_rules *t);
+VN_EXPORT struct vn_merge *vn_merge_begin(struct vn_rules *t, int level, uint64_t born,
+					  uint64_t least);
 /* engine: enum vn_engine. 0, or a negative errno with `error` saying why. */
 VN_EXPORT int vn_merge_build(struct vn_merge *m, int engine, uint64_t max_bytes, char *error,
 			     size_t error_size);
-/* Publishes what was built; or gives it up, if building failed. */
+/* Publishes what was built; or gives it up, if building failed. What a new base has stays in middle
+ * and delta, too, until the next middle. */
 VN_EXPORT int vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish);
 
 struct vn_rules_info {
-	uint64_t version, rules, boxes, base_rules, base_boxes, base_dead, base_tuples, delta_boxes,
-		delta_tuples, specials, garbage, merges, lookups, fallbacks;
+	uint64_t version, rules, boxes, base_rules, base_boxes, base_dead, base_tuples,
+		middle_rules, middle_boxes, middle_dead, middle_old, delta_boxes, delta_tuples,
+		young_boxes, specials, garbage, merges, minor_merges, lookups, fallbacks;
 	uint32_t groups;
 	char engines[128];
 };
 VN_EXPORT void vn_rules_info(const struct vn_rules *t, struct vn_rules_info *info);
+/* Boxes of live rules in the delta, born until then, that a new middle would take. */
+VN_EXPORT uint64_t vn_rules_ripe(const struct vn_rules *t, uint64_t born);
 
 #endif

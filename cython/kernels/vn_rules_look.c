@@ -41,40 +41,85 @@ specials_search(const struct vn_specials *s, const struct vn_columns *c,
 	}
 }
 
-/* Everything but the base's plain answer: what it hides, and what came since. */
-static void
-search_more(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbuf *const *pkts,
-	    uint32_t from, uint32_t n, const uint32_t *index, const struct vn_rule **hit)
-{
-	const struct vn_state *s = reader->state;
-	const struct vn_base *b = s->base;
-	uint64_t best[VN_RULE_ROWS];
-	uint16_t hidden[VN_RULE_ROWS];
-	uint32_t n_hidden = 0;
+/* A row whose winner in a level was removed. */
+struct hidden {
+	const struct vn_base *level;
+	uint64_t order; /* the winner's */
+	uint32_t row;
+};
 
-	for (uint32_t i = 0; i < n; i++) {
-		hit[i] = b->rules[index[i]];
-		best[i] = b->orders[index[i]];
-	}
+/* What one level says of rows whose best order is below its largest. Returns how many it hides. */
+static uint32_t
+level_search(struct vn_reader *reader, const struct vn_base *b, const struct vn_columns *c,
+	     uint32_t from, uint32_t n, uint32_t ahead, bool first, uint64_t *best,
+	     const struct vn_rule **hit, struct hidden *hidden)
+{
+	uint64_t most = b->n_rules ? b->orders[1] : 0;
+	uint8_t wanted[VN_RULE_ROWS];
+	uint32_t index[VN_RULE_ROWS];
+	uint32_t some = 0, n_hidden = 0;
+	bool dead;
+
 	if (b->by_tuples) {
 		vn_tuples_search(b->tuples, c, from, n, reader->need, reader->version, best, hit);
-	} else if (__atomic_load_n(&b->n_dead, __ATOMIC_RELAXED)) {
-		for (uint32_t i = 0; i < n; i++) {
-			if (hit[i] && !vn_rule_visible(hit[i], reader->version)) {
-				hidden[n_hidden++] = i;
-				hit[i] = NULL;
-				best[i] = 0;
-			}
-		}
+		return 0;
 	}
+	for (uint32_t i = 0; i < n; i++)
+		some += wanted[i] = best[i] < most;
+	if (some == 0)
+		return 0;
+	memset(index, 0, n * sizeof(index[0]));
+	vn_base_search(b, reader->keys, c, from, n, first ? ahead : 0, some == n ? NULL : wanted,
+		       index);
+	dead = __atomic_load_n(&b->n_dead, __ATOMIC_RELAXED) != 0;
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t order = b->orders[index[i]];
+
+		if (order <= best[i])
+			continue;
+		if (dead && !vn_rule_visible(b->rules[index[i]], reader->version)) {
+			hidden[n_hidden++] = (struct hidden){b, order, i};
+			continue;
+		}
+		best[i] = order;
+		hit[i] = b->rules[index[i]];
+	}
+	return n_hidden;
+}
+
+/* The whole answer: of the base, of the middle, of the delta and of programs. */
+static void
+search_all(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbuf *const *pkts,
+	   uint32_t from, uint32_t n, uint32_t ahead, const struct vn_rule **hit)
+{
+	const struct vn_state *s = reader->state;
+	const struct vn_base *first = s->levels[VN_BASE], *second = s->levels[VN_MIDDLE];
+	struct hidden hidden[VN_LEVELS * VN_RULE_ROWS];
+	uint64_t best[VN_RULE_ROWS];
+	uint32_t n_hidden;
+
+	memset(best, 0, n * sizeof(best[0]));
+	memset(hit, 0, n * sizeof(hit[0]));
+	/* What the stronger level decides, the other need not look up. */
+	if (second && second->n_rules &&
+	    (first->n_rules == 0 || second->orders[1] > first->orders[1])) {
+		first = second;
+		second = s->levels[VN_BASE];
+	}
+	n_hidden = level_search(reader, first, c, from, n, ahead, true, best, hit, hidden);
+	if (second)
+		n_hidden += level_search(reader, second, c, from, n, 0, false, best, hit,
+					 hidden + n_hidden);
 	if (__atomic_load_n(&s->delta->n_nodes, __ATOMIC_RELAXED))
 		vn_tuples_search(s->delta, c, from, n, reader->need, reader->version, best, hit);
 	for (uint32_t i = 0; i < n_hidden; i++) {
-		uint32_t row = hidden[i];
-		const struct vn_rule *r = vn_tuples_row(b->tuples, c, from + row, reader->need,
-							reader->version, best[row],
-							b->orders[index[row]]);
+		uint32_t row = hidden[i].row;
+		const struct vn_rule *r;
 
+		if (hidden[i].order <= best[row])
+			continue;
+		r = vn_tuples_row(hidden[i].level->tuples, c, from + row, reader->need,
+				  reader->version, best[row], hidden[i].order);
 		if (r) {
 			hit[row] = r;
 			best[row] = r->order;
@@ -90,9 +135,20 @@ only_base(const struct vn_reader *reader)
 {
 	const struct vn_state *s = reader->state;
 
-	return !s->base->by_tuples && reader->specials->n == 0 &&
+	return !s->levels[VN_BASE]->by_tuples && s->levels[VN_MIDDLE] == NULL &&
+	       reader->specials->n == 0 &&
 	       __atomic_load_n(&s->delta->n_nodes, __ATOMIC_RELAXED) == 0 &&
-	       __atomic_load_n(&s->base->n_dead, __ATOMIC_RELAXED) == 0;
+	       __atomic_load_n(&s->levels[VN_BASE]->n_dead, __ATOMIC_RELAXED) == 0;
+}
+
+/* The base's plain answer: its rules by their places. */
+static inline void
+search_base(struct vn_reader *reader, const struct vn_columns *c, uint32_t from, uint32_t n,
+	    uint32_t ahead, uint32_t *index)
+{
+	memset(index, 0, n * sizeof(index[0]));
+	vn_base_search(reader->state->levels[VN_BASE], reader->keys, c, from, n, ahead, NULL,
+		       index);
 }
 
 void
@@ -100,21 +156,21 @@ vn_rules_classify(struct vn_rules *t, unsigned int r, const struct vn_columns *c
 		  struct rte_mbuf *const *pkts, uint32_t n, const struct vn_rule **hit)
 {
 	struct vn_reader *reader = &t->readers[r];
-	const struct vn_base *b = reader->state->base;
+	const struct vn_base *b = reader->state->levels[VN_BASE];
 	bool plain = only_base(reader);
 	uint32_t index[VN_RULE_ROWS];
 
 	for (uint32_t from = 0; from < n; from += VN_RULE_ROWS) {
 		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS);
+		uint32_t ahead = RTE_MIN(n - from - some, VN_RULE_ROWS);
 
-		memset(index, 0, some * sizeof(index[0]));
-		vn_base_search(b, reader->keys, c, from, some,
-			       RTE_MIN(n - from - some, VN_RULE_ROWS), index);
-		if (plain)
-			for (uint32_t i = 0; i < some; i++)
-				hit[from + i] = b->rules[index[i]];
-		else
-			search_more(reader, c, pkts, from, some, index, hit + from);
+		if (!plain) {
+			search_all(reader, c, pkts, from, some, ahead, hit + from);
+			continue;
+		}
+		search_base(reader, c, from, some, ahead, index);
+		for (uint32_t i = 0; i < some; i++)
+			hit[from + i] = b->rules[index[i]];
 	}
 	reader->lookups += n;
 }
@@ -124,29 +180,28 @@ vn_rules_ids(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 	     struct rte_mbuf *const *pkts, uint32_t n, int32_t *ids)
 {
 	struct vn_reader *reader = &t->readers[r];
-	const struct vn_base *b = reader->state->base;
+	const struct vn_base *b = reader->state->levels[VN_BASE];
 	bool plain = only_base(reader);
 	uint32_t index[VN_RULE_ROWS];
 	const struct vn_rule *hit[VN_RULE_ROWS];
 
 	for (uint32_t from = 0; from < n; from += VN_RULE_ROWS) {
 		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS);
+		uint32_t ahead = RTE_MIN(n - from - some, VN_RULE_ROWS);
 
-		memset(index, 0, some * sizeof(index[0]));
-		vn_base_search(b, reader->keys, c, from, some,
-			       RTE_MIN(n - from - some, VN_RULE_ROWS), index);
-		if (plain) {
-			if (b->in_order)
-				for (uint32_t i = 0; i < some; i++)
-					ids[from + i] = (int32_t)index[i] - 1;
-			else
-				for (uint32_t i = 0; i < some; i++)
-					ids[from + i] = b->ids[index[i]];
+		if (!plain) {
+			search_all(reader, c, pkts, from, some, ahead, hit);
+			for (uint32_t i = 0; i < some; i++)
+				ids[from + i] = hit[i] ? hit[i]->id : -1;
 			continue;
 		}
-		search_more(reader, c, pkts, from, some, index, hit);
-		for (uint32_t i = 0; i < some; i++)
-			ids[from + i] = hit[i] ? hit[i]->id : -1;
+		search_base(reader, c, from, some, ahead, index);
+		if (b->in_order)
+			for (uint32_t i = 0; i < some; i++)
+				ids[from + i] = (int32_t)index[i] - 1;
+		else
+			for (uint32_t i = 0; i < some; i++)
+				ids[from + i] = b->ids[index[i]];
 	}
 	reader->lookups += n;
 }

@@ -254,7 +254,7 @@ grow(struct vn_tuples *ts, struct vn_tuple *t)
 	for (size_t i = 0; i < (size_t)1 << b->bits; i++) {
 		for (struct vn_node *n = b->heads[i]; n; n = n->next)
 			/* (Of a base, which is built without the lock, no rule is told.) */
-			if (ts->later && n->rule->home == ts)
+			if (ts->later && n->rule->home == ts->number)
 				n->rule->nodes[n->box - n->rule->boxes] = n;
 	}
 	RELEASE(&t->buckets, b);
@@ -317,7 +317,7 @@ int
 vn_tuples_add(struct vn_tuples *ts, struct vn_rule *rule, struct vn_node **nodes)
 {
 	if (nodes) { /* before the first: a table that grows looks there */
-		rule->home = ts;
+		rule->home = ts->number;
 		rule->nodes = nodes;
 	}
 	for (uint32_t k = 0; k < rule->n_boxes; k++) {
@@ -366,10 +366,12 @@ vn_tuples_remove(struct vn_tuples *ts, struct vn_node *node)
 struct vn_tuples *
 vn_tuples_create(void (*after)(void *, void *, void (*)(void *)), void *of)
 {
+	static uint64_t numbers;
 	struct vn_tuples *ts = calloc(1, sizeof(*ts));
 
 	if (ts == NULL)
 		return NULL;
+	ts->number = __atomic_add_fetch(&numbers, 1, __ATOMIC_RELAXED);
 	ts->list = calloc(1, sizeof(*ts->list));
 	if (ts->list == NULL) {
 		free(ts);

@@ -47,6 +47,8 @@ struct vn_tuple_list {
 };
 
 struct vn_tuples {
+	uint64_t number; /* no two have the same */
+	uint32_t uses;	 /* states that have it: the writer's own */
 	struct vn_tuple_list *list;
 	uint64_t n_nodes;
 	/* Columns of four bytes or fewer that boxes test, as they came. */

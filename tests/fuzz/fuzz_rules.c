@@ -254,8 +254,9 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct vn_rules *t = vn_rules_create();
-	struct vn_merge *merge = NULL;
-	bool built = false, taken = false;
+	struct vn_merge *merge[VN_LEVELS] = {NULL};
+	bool built[VN_LEVELS] = {false}, taken = false;
+	uint32_t level;
 	int32_t want[ROWS], then[ROWS];
 	vn_fieldset need, then_need = 0;
 	struct vn_rules_info info;
@@ -285,17 +286,20 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			commit(t);
 			break;
 		case 3:
-			if (merge == NULL) {
-				merge = vn_merge_begin(t);
-				CHECK(merge);
-				built = false;
-			} else if (!built) {
-				CHECK(vn_merge_build(merge, VN_ENGINE_TUPLE, 0, error,
+			level = byte() % VN_LEVELS;
+			if (merge[level] == NULL) {
+				uint64_t born = t->state->version - byte() % 3;
+
+				merge[level] = vn_merge_begin(t, level, born, byte() % 4);
+				CHECK(merge[level]);
+				built[level] = false;
+			} else if (!built[level]) {
+				CHECK(vn_merge_build(merge[level], VN_ENGINE_TUPLE, 0, error,
 						     sizeof(error)) == 0);
-				built = true;
+				built[level] = true;
 			} else {
-				CHECK(vn_merge_end(t, merge, byte() % 8 != 0) == 0);
-				merge = NULL;
+				CHECK(vn_merge_end(t, merge[level], byte() % 8 != 0) == 0);
+				merge[level] = NULL;
 			}
 			break;
 		case 4:
@@ -339,11 +343,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		rules[i]->live = false;
 		CHECK(vn_rules_commit(t, NULL, 0, &r, 1) == 0);
 	}
-	if (merge)
-		CHECK(vn_merge_end(t, merge, built) == 0);
-	merge = vn_merge_begin(t);
-	CHECK(merge && vn_merge_build(merge, VN_ENGINE_TUPLE, 0, error, sizeof(error)) == 0);
-	CHECK(vn_merge_end(t, merge, true) == 0);
+	for (level = 0; level < VN_LEVELS; level++)
+		if (merge[level])
+			CHECK(vn_merge_end(t, merge[level], built[level]) == 0);
+	for (level = 0; level < VN_LEVELS; level++) {
+		merge[level] = vn_merge_begin(t, level, UINT64_MAX, 0);
+		CHECK(merge[level] &&
+		      vn_merge_build(merge[level], VN_ENGINE_TUPLE, 0, error, sizeof(error)) == 0);
+		CHECK(vn_merge_end(t, merge[level], true) == 0);
+	}
 	do {
 		collect(t);
 		vn_rules_info(t, &info);
@@ -351,7 +359,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	collect(t);
 	vn_rules_info(t, &info);
 	CHECK(n_alive == 0);
-	CHECK(info.rules == 0 && info.boxes == 0 && info.base_boxes == 0 && info.delta_boxes == 0);
+	CHECK(info.rules == 0 && info.boxes == 0 && info.base_boxes == 0 && info.delta_boxes == 0 &&
+	      info.middle_boxes == 0);
 	CHECK(info.specials == 0);
 	vn_rules_free(t);
 	return 0;

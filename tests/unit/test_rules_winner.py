@@ -7,6 +7,7 @@ import os
 import random
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,10 @@ def test_classbench(runtime: Any, name: str, engine: str, part: int) -> None:
         mixed = scan(text, packets, order)
         mapped = np.array([name_of.get(k, k) for k in range(total)] + [-1])
         assert (table.classify(headers) == mapped[mixed]).all(), "base and delta"
+        table.native.merge(engine, level="middle")
+        info = table.info()
+        assert (info["middle_rules"], info["delta_boxes"]) == (len(gone), 0)
+        assert (table.classify(headers) == mapped[mixed]).all(), "base and middle"
 
         # Change places: a rule as another one, under its own id and place.
         ours = [k for k in left if k % 7 == 0][:40]
@@ -125,11 +130,22 @@ def test_classbench(runtime: Any, name: str, engine: str, part: int) -> None:
             for a, b in zip(ours[::2], ours[1::2], strict=False):
                 t.replace(a, match=rules[b].match)
                 t.replace(b, match=rules[a].match)
+        assert table.info()["middle_dead"] == 0
         lines = text.splitlines()
         for a, b in zip(ours[::2], ours[1::2], strict=False):
             lines[a], lines[b] = lines[b], lines[a]
         swapped = mapped[scan("\n".join(lines), packets, order)]
         assert (table.classify(headers) == swapped).all(), "replaced"
+        table.native.merge(engine)
+        assert table.info()["middle_old"] == len(gone)
+        assert (table.classify(headers) == swapped).all(), "in the base and in the middle"
+        again = table.add_rules(replace(rules[k], priority=9) for k in sorted(gone))
+        table.native.merge(engine, level="middle")
+        weaker = table.classify(headers)
+        assert set(weaker[np.isin(want, list(gone))].tolist()) <= set(again)
+        table.remove_rules(again)
+        assert table.info()["middle_dead"] == len(gone)
+        assert (table.classify(headers) == swapped).all(), "removed from the middle"
         if total <= 1000:
             table.compile()
             assert (table.classify(headers) == swapped).all(), "merged again"
@@ -383,3 +399,36 @@ def runtime_of_module() -> Iterator[Any]:
     """One Runtime for all examples of a property."""
     with vn.Runtime() as rt:
         yield rt
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_merges_of_both_levels_in_any_order(runtime_of_module: Any, seed: int) -> None:
+    """Adds, removals and merges of rules of any age: the winner is the naive scan's all along."""
+    rng = np.random.default_rng(seed)
+    columns: Columns = {
+        "ip_dst": rng.integers(0, 32, 2000).astype(np.uint32),
+        "l4_dst": rng.integers(0, 16, 2000).astype(np.uint16),
+    }
+    with vn.FlowTable(engine="auto", merge="manual") as table:
+        ids: list[int] = []
+        for _ in range(60):
+            step = rng.integers(0, 10)
+            if step < 5:
+                texts = [
+                    f"ip_dst in {a}..{a + w} and l4_dst >= {p}" if w < 8 else f"l4_dst == {p}"
+                    for a, w, p in zip(*rng.integers(0, (32, 12, 16), (9, 3)).T, strict=True)
+                ]
+                ids += [table.add(text, priority=int(rng.integers(0, 4))) for text in texts]
+            elif step < 7 and ids:
+                some = rng.choice(ids, min(len(ids), 6), replace=False).tolist()
+                table.remove_rules(some)
+                ids = [i for i in ids if i not in some]
+            else:
+                born = max(table.info()["version"] - int(rng.integers(0, 3)), 0)
+                level = ("base", "middle")[step % 2]
+                table.native.merge("auto", level=level, born=born, least=int(rng.integers(0, 9)))
+            check(table, columns, f"step {step}")
+        table.compile()
+        check(table, columns, "at the end")
+        info = table.info()
+        assert info["middle_boxes"] in (0, info["young_boxes"])

@@ -525,13 +525,15 @@ class FlowTable:
 
     @property
     def merging(self) -> bool:
-        """Does a thread build new engines by itself? May be set."""
+        """Does a thread build new engines by itself? May be set: False waits for its last merge."""
         return self._keeper.automatic
 
     @merging.setter
     def merging(self, value: bool) -> None:
         self._keeper.automatic = bool(value)
         self._keeper.wake(bool(self._timed))
+        if not value:
+            self._keeper.pause()
 
     def settle(self, seconds: float = 60.0) -> bool:
         """Waits until the merges that are due have ended; False: not in that time."""
@@ -542,15 +544,21 @@ class FlowTable:
         return bool(self._native.wait(seconds))
 
     def _merge(self) -> None:
-        engine = self.engine if eal_runs() else "tuple"
         limit = self.max_memory or memory.build_limit(len(self))
         try:
-            self._native.merge(engine, limit)
+            self._native.merge(self._engine_now(), limit)
         except PoolError as e:
             raise PoolError(
                 f"{len(self):,} rules, at most {limit >> 20:,} MiB: {e}",
                 hint='FlowTable(max_memory=...), or engine="tuple", which builds nothing',
             ) from None
+
+    def _merge_middle(self, born: int | None, least: int, share: int) -> None:
+        limit = (self.max_memory or memory.build_limit(len(self))) // share
+        self._native.merge(self._engine_now(), limit, level="middle", born=born, least=least)
+
+    def _engine_now(self) -> str:
+        return self.engine if eal_runs() else "tuple"
 
     def expire(self, now: float | None = None) -> list[Expired]:
         """Removes the rules whose timeouts have passed (by `time.monotonic`), and returns them.

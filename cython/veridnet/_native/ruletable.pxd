@@ -24,7 +24,7 @@ cdef class RuleTable:
     cdef list readers             # ids of readers that no call uses
     cdef int in_use               # readers that a call uses
     cdef int users                # forwarders that read it
-    cdef bint merging
+    cdef bint merging[2]
     cdef dict before              # id -> (packets, bytes) of the rule that had it before
     cdef list before_default      # those that a reader may still see
     cdef object default           # what keeps the default actions alive

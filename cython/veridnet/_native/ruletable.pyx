@@ -34,6 +34,7 @@ cdef list _columns = None
 
 #: Engine -> its number in the kernel.
 ENGINES = {"auto": 0, "acl": 1, "hash": 2, "fib": 3, "tuple": 4}
+LEVELS = {"base": 0, "middle": 1}
 MAX_PRIORITY = (1 << (64 - vn.VN_PLACE_BITS)) - 1
 #: Ids of removed rules rest until so many are free: who still has one does not meet another rule.
 RESTING = 1024
@@ -421,36 +422,45 @@ cdef class RuleTable:
 
     # -- merging --------------------------------------------------------------------------------
 
-    def merge(self, str engine="auto", uint64_t max_bytes=0) -> None:
-        """Builds a new base of all rules, and lets readers have it. Takes seconds for many rules.
+    def merge(self, str engine="auto", uint64_t max_bytes=0, *, str level="base", born=None,
+              uint64_t least=0) -> None:
+        """Builds a new base, or middle, and lets readers have it. Takes seconds for many rules.
 
-        max_bytes: what building may take of the heap; 0: anything.
+        max_bytes: what building may take of the heap; 0: anything. level: "base", of all rules; or
+        "middle", of those that are not in the base and have no fewer than `least` boxes together
+        (else they stay in the delta). born: only rules until this version.
 
-        Other threads may change the table meanwhile. PoolError where there is no memory for it:
-        the table is then as it was.
+        Other threads may change the table meanwhile, and build the other level. PoolError where
+        there is no memory for it: the table is then as it was.
         """
         cdef vn.vn_merge *m
         cdef char error[200]
-        cdef int rc, ended, number = ENGINES[engine]
+        cdef int rc, ended, number = ENGINES[engine], at = LEVELS[level]
+        cdef uint64_t until = <uint64_t>-1 if born is None else born
         self.check()
-        if self.merging:
+        if self.merging[at]:
             raise StateError("the rule table is being merged already")
-        m = vn.vn_merge_begin(self.ptr)
+        m = vn.vn_merge_begin(self.ptr, at, until, least)
         if m == NULL:
             raise MemoryError
-        self.merging = True
+        self.merging[at] = True
         error[0] = 0
         if not max_bytes:
             max_bytes = <uint64_t>-1
         with nogil:
             rc = vn.vn_merge_build(m, number, max_bytes, error, sizeof(error))
         ended = vn.vn_merge_end(self.ptr, m, rc == 0)
-        self.merging = False
+        self.merging[at] = False
         self.collect()
         if rc < 0:
             raise PoolError(error.decode(errors="replace"))
         if ended < 0:
             raise MemoryError
+
+    def ripe(self, uint64_t born) -> int:
+        """How many boxes a new middle would take from the delta: of rules until this version."""
+        self.check()
+        return vn.vn_rules_ripe(self.ptr, born)
 
     # -- facts ----------------------------------------------------------------------------------
 
@@ -487,14 +497,15 @@ cdef class RuleTable:
         cdef uint32_t i
         if self.ptr == NULL:
             return
-        if self.in_use or self.users or self.merging:
+        if self.in_use or self.users or self.merging[0] or self.merging[1]:
             raise StateError("the rule table is in use")
         check_process()
         remove = [i for i in range(self.n_ids) if self.by_id[i] != NULL]
         if remove:
             self.commit([], remove)
         try:
-            self.merge("tuple")     # an empty base
+            self.merge("tuple")     # an empty base ...
+            self.merge("tuple", level="middle")  # ... and nothing beside it
         except (MemoryError, PoolError):
             pass
         while self.ptr.n_garbage:
