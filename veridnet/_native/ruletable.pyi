@@ -10,6 +10,7 @@ from veridnet._native.headers import ColumnsBase
 from veridnet._native.matchers import Program
 
 ENGINES: dict[str, int]
+LEVELS: dict[str, int]
 MAX_PRIORITY: int
 RESTING: int
 MAX_RULES: int
