@@ -206,6 +206,7 @@ cdef extern from "vn_rules.h" nogil:
         uint64_t merges
         uint64_t minor_merges
         uint64_t lookups
+        uint64_t cached
         uint64_t fallbacks
         uint32_t groups
         char engines[128]

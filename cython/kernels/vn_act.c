@@ -328,8 +328,11 @@ act_some(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const struct 
 	}
 	if (differ || code[0] == VN_CODE_RUN)
 		return act_each(x, pkts, n, code, hit, none);
-	if (code[0] == VN_CODE_KEEP)
+	if (code[0] == VN_CODE_KEEP) {
+		x->sizes = s;
+		x->untouched = true;
 		return n;
+	}
 	o = code[0] >= VN_CODE_DROP ? NULL : out_of(x, code[0] - VN_CODE_PORT, VN_ACT_OWN_QUEUE);
 	if (o)
 		vn_tx_sized(o->txq, pkts, n, s, x->policy);
@@ -346,6 +349,7 @@ vn_act_run(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
 	uint16_t left = 0;
 
 	x->bytes = 0;
+	x->untouched = false;
 	for (uint16_t at = 0, step; at < n; at += step) {
 		uint16_t more;
 
@@ -355,6 +359,7 @@ vn_act_run(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
 			memmove(pkts + left, pkts + at, more * sizeof(*pkts));
 		left += more;
 	}
+	x->untouched &= n <= VN_ACT_ROOM;
 	return left;
 }
 

@@ -116,6 +116,8 @@ struct vn_act_ctx {
 	struct vn_call *calls;
 	uint32_t n_calls, room_calls;
 	uint64_t bytes;		      /* that the last run's packets had when they came */
+	struct vn_sizes sizes;	      /* ... and the sizes of those that are left, ... */
+	bool untouched;		      /* ... if it left all of them as they were */
 	struct vn_rule_counts missed; /* packets that no rule matched */
 	uint64_t now;		      /* TSC of this burst; 0: not read yet */
 };

@@ -14,16 +14,20 @@ struct stage {
 	struct rte_mbuf *pkts[VN_MAX_BURST];
 };
 
-/* rx_bytes: where the packets' bytes are added. */
-static inline void
+/* rx_bytes: where the packets' bytes are added. known: their sizes, NULL: not yet. */
+static __rte_always_inline void
 lane_static(struct vn_worker *w, struct vn_lane *l, struct rte_mbuf **pkts, uint16_t n,
-	    uint64_t *rx_bytes)
+	    uint64_t *rx_bytes, const struct vn_sizes *known)
 {
 	struct vn_sizes s = VN_SIZES_NONE;
 	struct vn_macs macs = vn_macs_load(l->macs);
 	bool update = l->mac_updating;
 
-	if (update) {
+	if (known && !known->odd) {
+		s = *known;
+		for (uint16_t i = 0; update && i < n; i++)
+			vn_macs_store(rte_pktmbuf_mtod(pkts[i], uint8_t *), macs);
+	} else if (update) {
 		for (uint16_t i = 0; i < n; i++) {
 			if (likely(vn_sizes_add(&s, pkts[i]) == 0))
 				vn_macs_store(rte_pktmbuf_mtod(pkts[i], uint8_t *), macs);
@@ -206,7 +210,7 @@ lane_rules(struct vn_worker *w, struct vn_lane *l, struct stage *stages, struct 
 	if (stages)
 		lane_bridge(w, l, stages, pkts, n, &counted);
 	else
-		lane_static(w, l, pkts, n, &counted);
+		lane_static(w, l, pkts, n, &counted, x->untouched ? &x->sizes : NULL);
 }
 
 int
@@ -234,7 +238,8 @@ vn_worker_rules(struct vn_worker *w, unsigned int reader, struct vn_txq *const *
 	w->act->count = &w->count;
 	w->act->copy_pool = w->shared->copy_pool;
 	w->act->own_way = own_way;
-	if (vn_rules_register(w->shared->rules, reader) != 0)
+	if (vn_rules_register(w->shared->rules, reader) != 0 ||
+	    vn_rules_cache(w->shared->rules, reader) != 0)
 		return -ENOMEM;
 	return vn_act_init(w->act, txqs, n_queues, own, w->n_ports);
 }
@@ -265,6 +270,21 @@ budget_take(struct vn_forward *f, uint16_t want)
 	} while (!__atomic_compare_exchange_n(&f->budget, &left, left - take, true,
 					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 	return (uint16_t)take;
+}
+
+/* Lookups are faster for many packets at once: what fills bursts is taken together. */
+static uint16_t
+more(const struct vn_forward *f, struct vn_lane *l, struct rte_mbuf **pkts)
+{
+	uint16_t n = 0, got;
+
+	while (n + 2 * f->burst <= VN_GATHER) {
+		got = vn_rx(l->rxq, pkts + n, f->burst);
+		n += got;
+		if (got < f->burst)
+			break;
+	}
+	return n;
 }
 
 int
@@ -308,6 +328,8 @@ vn_forward_loop(void *arg)
 					__atomic_fetch_add(&f->budget, asked, __ATOMIC_RELAXED);
 			} else {
 				n = vn_rx(l->rxq, pkts, want);
+				if (f->rules && n == want)
+					n += more(f, l, pkts + n);
 			}
 			if (n == 0)
 				continue;
@@ -317,7 +339,7 @@ vn_forward_loop(void *arg)
 			else if (stages)
 				lane_bridge(w, l, stages, pkts, n, &l->rxq->count.rx_bytes);
 			else
-				lane_static(w, l, pkts, n, &l->rxq->count.rx_bytes);
+				lane_static(w, l, pkts, n, &l->rxq->count.rx_bytes, NULL);
 		}
 		if (f->rules)
 			vn_rules_quiescent(f->rules, w->act->reader);

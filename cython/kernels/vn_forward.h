@@ -11,6 +11,7 @@
 #include "vn_rewrite.h"
 
 #define VN_MAX_BURST 512
+#define VN_GATHER 128u /* packets that rules look up together, where bursts are full */
 
 struct vn_lane {
 	struct vn_rxq *rxq;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "vn_emc.h"
 #include "vn_rules_own.h"
 
 #define ACQUIRE(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
@@ -178,6 +179,14 @@ vn_rules_register(struct vn_rules *t, unsigned int r)
 		return -ENOMEM;
 	}
 	return 0;
+}
+
+int
+vn_rules_cache(struct vn_rules *t, unsigned int r)
+{
+	if (t->readers[r].emc == NULL)
+		t->readers[r].emc = vn_emc_create();
+	return t->readers[r].emc ? 0 : -ENOMEM;
 }
 
 void
@@ -462,6 +471,7 @@ vn_rules_free(struct vn_rules *t)
 	free(t->state);
 	for (unsigned int r = 0; r < VN_READERS; r++) {
 		free(t->readers[r].keys);
+		vn_emc_free(t->readers[r].emc);
 		for (uint32_t k = 0; k < VN_COUNT_CHUNKS; k++)
 			free(t->readers[r].counts[k]);
 	}
@@ -510,6 +520,7 @@ vn_rules_info(const struct vn_rules *t, struct vn_rules_info *info)
 		snprintf(info->engines, sizeof(info->engines), "tuple");
 	for (unsigned int r = 0; r < VN_READERS; r++) {
 		info->lookups += t->readers[r].lookups;
+		info->cached += t->readers[r].emc ? t->readers[r].emc->hits : 0;
 		info->fallbacks += t->readers[r].fallbacks;
 	}
 }

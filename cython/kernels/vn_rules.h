@@ -45,6 +45,7 @@ struct vn_box {
 };
 
 struct vn_bpf;
+struct vn_emc;
 struct vn_node;
 struct vn_tuples;
 
@@ -115,6 +116,7 @@ struct vn_reader {
 	uint64_t lookups;
 	uint64_t fallbacks; /* packets whose winner in the base was removed */
 	struct vn_keys *keys;
+	struct vn_emc *emc; /* NULL: it has no cache */
 } VN_CACHE_ALIGNED;
 
 struct vn_garbage;
@@ -154,6 +156,8 @@ VN_EXPORT void vn_rules_free(struct vn_rules *t);
 
 /* Gives reader r its memory: from the control plane, once. 0 or -ENOMEM. */
 VN_EXPORT int vn_rules_register(struct vn_rules *t, unsigned int r);
+/* Gives reader r a cache of flows (vn_emc.h), for vn_rules_classify. 0 or -ENOMEM. */
+VN_EXPORT int vn_rules_cache(struct vn_rules *t, unsigned int r);
 VN_EXPORT void vn_rules_online(struct vn_rules *t, unsigned int r);
 VN_EXPORT void vn_rules_offline(struct vn_rules *t, unsigned int r);
 
@@ -253,7 +257,7 @@ VN_EXPORT int vn_merge_end(struct vn_rules *t, struct vn_merge *m, bool publish)
 struct vn_rules_info {
 	uint64_t version, rules, boxes, base_rules, base_boxes, base_dead, base_tuples,
 		middle_rules, middle_boxes, middle_dead, middle_old, delta_boxes, delta_tuples,
-		young_boxes, specials, garbage, merges, minor_merges, lookups, fallbacks;
+		young_boxes, specials, garbage, merges, minor_merges, lookups, cached, fallbacks;
 	uint32_t groups;
 	char engines[128];
 };

@@ -3,6 +3,7 @@
  */
 #include "vn_base.h"
 #include "vn_bpf.h"
+#include "vn_emc.h"
 
 static void
 specials_search(const struct vn_specials *s, const struct vn_columns *c,
@@ -87,10 +88,12 @@ level_search(struct vn_reader *reader, const struct vn_base *b, const struct vn_
 	return n_hidden;
 }
 
-/* The whole answer: of the base, of the middle, of the delta and of programs. */
+/* The whole answer: of the base, of the middle, of the delta and of programs. Rows that are not
+ * wanted (NULL: all are) keep what they have. */
 static void
 search_all(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbuf *const *pkts,
-	   uint32_t from, uint32_t n, uint32_t ahead, const struct vn_rule **hit)
+	   uint32_t from, uint32_t n, uint32_t ahead, const uint8_t *wanted,
+	   const struct vn_rule **hit)
 {
 	const struct vn_state *s = reader->state;
 	const struct vn_base *first = s->levels[VN_BASE], *second = s->levels[VN_MIDDLE];
@@ -98,8 +101,10 @@ search_all(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbuf
 	uint64_t best[VN_RULE_ROWS];
 	uint32_t n_hidden;
 
-	memset(best, 0, n * sizeof(best[0]));
-	memset(hit, 0, n * sizeof(hit[0]));
+	for (uint32_t i = 0; i < n; i++) {
+		best[i] = wanted && !wanted[i] ? UINT64_MAX : 0; /* nothing is stronger */
+		hit[i] = wanted && !wanted[i] ? hit[i] : NULL;
+	}
 	/* What the stronger level decides, the other need not look up. */
 	if (second && second->n_rules &&
 	    (first->n_rules == 0 || second->orders[1] > first->orders[1])) {
@@ -144,11 +149,23 @@ only_base(const struct vn_reader *reader)
 /* The base's plain answer: its rules by their places. */
 static inline void
 search_base(struct vn_reader *reader, const struct vn_columns *c, uint32_t from, uint32_t n,
-	    uint32_t ahead, uint32_t *index)
+	    uint32_t ahead, const uint8_t *wanted, uint32_t *index)
 {
 	memset(index, 0, n * sizeof(index[0]));
-	vn_base_search(reader->state->levels[VN_BASE], reader->keys, c, from, n, ahead, NULL,
+	vn_base_search(reader->state->levels[VN_BASE], reader->keys, c, from, n, ahead, wanted,
 		       index);
+}
+
+/* Is what a flow found worth to be remembered, and is it the same for all of its packets? */
+static inline bool
+remembers(const struct vn_reader *reader, uint32_t n)
+{
+	if (reader->emc == NULL || !vn_emc_usable(reader->emc, reader->need, n))
+		return false;
+	for (uint32_t k = 0; k < reader->specials->n; k++)
+		if (reader->specials->at[k]->n_leaves) /* asks bytes that no column has */
+			return false;
+	return true;
 }
 
 void
@@ -157,20 +174,32 @@ vn_rules_classify(struct vn_rules *t, unsigned int r, const struct vn_columns *c
 {
 	struct vn_reader *reader = &t->readers[r];
 	const struct vn_base *b = reader->state->levels[VN_BASE];
-	bool plain = only_base(reader);
+	bool plain = only_base(reader), cached = remembers(reader, n);
 	uint32_t index[VN_RULE_ROWS];
+	uint8_t unknown[VN_RULE_ROWS];
 
 	for (uint32_t from = 0; from < n; from += VN_RULE_ROWS) {
-		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS);
+		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS), missing = some;
 		uint32_t ahead = RTE_MIN(n - from - some, VN_RULE_ROWS);
+		const uint8_t *wanted = NULL;
 
-		if (!plain) {
-			search_all(reader, c, pkts, from, some, ahead, hit + from);
-			continue;
+		if (cached) {
+			missing = vn_emc_look(reader->emc, reader->version, c, from, some, unknown,
+					      hit + from);
+			if (missing == 0)
+				continue;
+			wanted = missing < some ? unknown : NULL;
 		}
-		search_base(reader, c, from, some, ahead, index);
-		for (uint32_t i = 0; i < some; i++)
-			hit[from + i] = b->rules[index[i]];
+		if (!plain) {
+			search_all(reader, c, pkts, from, some, ahead, wanted, hit + from);
+		} else {
+			search_base(reader, c, from, some, ahead, wanted, index);
+			for (uint32_t i = 0; i < some; i++)
+				if (wanted == NULL || wanted[i])
+					hit[from + i] = b->rules[index[i]];
+		}
+		if (cached)
+			vn_emc_learn(reader->emc, reader->version, some, unknown, hit + from);
 	}
 	reader->lookups += n;
 }
@@ -190,12 +219,12 @@ vn_rules_ids(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 		uint32_t ahead = RTE_MIN(n - from - some, VN_RULE_ROWS);
 
 		if (!plain) {
-			search_all(reader, c, pkts, from, some, ahead, hit);
+			search_all(reader, c, pkts, from, some, ahead, NULL, hit);
 			for (uint32_t i = 0; i < some; i++)
 				ids[from + i] = hit[i] ? hit[i]->id : -1;
 			continue;
 		}
-		search_base(reader, c, from, some, ahead, index);
+		search_base(reader, c, from, some, ahead, NULL, index);
 		if (b->in_order)
 			for (uint32_t i = 0; i < some; i++)
 				ids[from + i] = (int32_t)index[i] - 1;

@@ -185,8 +185,11 @@ class Keeper:
         table = self.table()
         if table is None:
             return
-        self.base.merge(table, table._merge)
-        self.merge_middle(table, None)
+        # (Another thread may have done so while this one waited.)
+        self.base.merge(table, lambda: table._merge() if self.due(table) else None)
+        info = table._native.info()
+        if info["middle_boxes"] or info["delta_boxes"]:
+            self.merge_middle(table, None)
 
     def merge_middle(self, table: FlowTable, born: int | None) -> None:
         """Builds a middle, in the calling thread; if there is no memory the delta keeps all."""

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vn_emc.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <rte_prefetch.h>
+
+#define ENTRIES ((size_t)1 << VN_EMC_BITS)
+#define HUGE ((size_t)2 << 20)
+
+struct vn_emc *
+vn_emc_create(void)
+{
+	struct vn_emc *e = calloc(1, sizeof(*e));
+
+	if (e == NULL)
+		return NULL;
+	e->entries = aligned_alloc(HUGE, RTE_ALIGN_CEIL(ENTRIES * sizeof(*e->entries), HUGE));
+	if (e->entries == NULL) {
+		free(e);
+		return NULL;
+	}
+	madvise(e->entries, ENTRIES * sizeof(*e->entries), MADV_HUGEPAGE); /* only a wish */
+	for (size_t i = 0; i < ENTRIES; i++)
+		e->entries[i].version = VN_NO_VERSION;
+	return e;
+}
+
+void
+vn_emc_free(struct vn_emc *e)
+{
+	if (e)
+		free(e->entries);
+	free(e);
+}
+
+/* Lays keys out: the larger columns first, so that none crosses a word. */
+static void
+plan(struct vn_emc *e, const uint64_t *need)
+{
+	uint32_t offset = 0;
+
+	e->need[0] = need[0];
+	e->need[1] = need[1];
+	e->n_parts = e->n_fields = 0;
+	e->fits = false;
+	for (uint16_t size = 8; size; size /= 2) {
+		for (uint16_t f = 0; f < VN_COLUMNS; f++) {
+			if (!(need[f / 64] >> f % 64 & 1) || vn_field_size[f] != size)
+				continue;
+			for (int p = size == 8 ? 1 : 0; p >= 0; p--) {
+				uint8_t bytes = RTE_MIN(size, (uint16_t)4);
+
+				if (e->n_parts == VN_EMC_PARTS || offset + bytes > VN_EMC_KEY)
+					return;
+				e->parts[e->n_parts++] = (struct vn_key_part){.field = f,
+									      .size = size,
+									      .bytes = bytes,
+									      .shift = 32 * p,
+									      .offset = offset};
+				offset += bytes;
+			}
+			e->fields[e->n_fields++] = (struct vn_masked){
+				.mask = size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1,
+				.field = f,
+				.size = size};
+		}
+	}
+	e->stride = RTE_ALIGN_CEIL(offset, 16u);
+	memset(e->keys, 0, sizeof(e->keys));
+	e->fits = offset != 0;
+}
+
+bool
+vn_emc_usable(struct vn_emc *e, const uint64_t *need, uint32_t n)
+{
+	if (unlikely(need[0] != e->need[0] || need[1] != e->need[1]))
+		plan(e, need);
+	if (e->resting) {
+		e->resting -= RTE_MIN(e->resting, (uint64_t)n);
+		return false;
+	}
+	if (e->looked >= VN_EMC_WINDOW) {
+		e->resting = e->found < e->looked / 2 ? VN_EMC_REST * VN_EMC_WINDOW : 0;
+		e->looked = e->found = 0;
+	}
+	return e->fits;
+}
+
+typedef uint64_t pair __attribute__((vector_size(16), aligned(16)));
+typedef uint64_t loose __attribute__((vector_size(16), aligned(1)));
+
+static inline bool
+same(const uint8_t *a, const uint8_t *b, uint32_t bytes)
+{
+	pair differ = {0};
+
+	for (uint32_t k = 0; k < bytes; k += 16)
+		differ |= *(const pair *)(a + k) ^ *(const loose *)(b + k);
+	return (differ[0] | differ[1]) == 0;
+}
+
+static __rte_always_inline uint32_t
+compare(struct vn_emc *e, uint64_t version, uint32_t n, uint32_t stride, uint8_t *wanted,
+	const struct vn_rule **hit)
+{
+	uint32_t missing = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct vn_emc_entry *x = &e->entries[e->slots[i]];
+		bool known = (x->version == version) &
+			     same(x->key, e->keys + (size_t)i * stride, stride);
+
+		hit[i] = known ? x->rule : NULL;
+		wanted[i] = !known;
+		missing += !known;
+	}
+	return missing;
+}
+
+uint32_t
+vn_emc_look(struct vn_emc *e, uint64_t version, const struct vn_columns *c, uint32_t from,
+	    uint32_t n, uint8_t *wanted, const struct vn_rule **hit)
+{
+	uint32_t missing;
+
+	vn_rows_hash(c, e->fields, e->n_fields, from, n, e->slots);
+	for (uint32_t i = 0; i < n; i++) {
+		e->slots[i] >>= 32 - VN_EMC_BITS;
+		rte_prefetch0(&e->entries[e->slots[i]]);
+	}
+	vn_rows_keys(c, e->parts, e->n_parts, NULL, from, n, e->stride, e->keys);
+	switch (e->stride) {
+	case 16:
+		missing = compare(e, version, n, 16, wanted, hit);
+		break;
+	case 32:
+		missing = compare(e, version, n, 32, wanted, hit);
+		break;
+	default:
+		missing = compare(e, version, n, 48, wanted, hit);
+	}
+	e->looked += n;
+	e->found += n - missing;
+	e->hits += n - missing;
+	return missing;
+}
+
+void
+vn_emc_learn(struct vn_emc *e, uint64_t version, uint32_t n, const uint8_t *wanted,
+	     const struct vn_rule *const *hit)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct vn_emc_entry *x = &e->entries[e->slots[i]];
+
+		if (!wanted[i])
+			continue;
+		x->version = version;
+		x->rule = hit[i];
+		memcpy(x->key, e->keys + (size_t)i * e->stride, e->stride);
+	}
+}
