@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def frames(path: Path | str) -> list[bytes]:
         return [data for data, _ in reader]
 
 
+@cache
 def link_type(path: Path) -> int:
     """A capture's link type, by scapy; -1 if its interfaces differ in it."""
     with RawPcapReader(str(path)) as reader:
@@ -76,15 +78,27 @@ def cut_short(path: Path, out: Path, snaplen: int) -> Path:
     return out
 
 
+def whole(path: Path) -> Path:
+    """Writes all packets of the demo and of the shared Ethernet traces as one capture.
+
+    What asks for no more than packets of every kind needs one process for it, not one a trace.
+    """
+    paths = [ROOT / "examples" / "demo.pcap"]
+    if TRACES.is_dir():
+        paths += [p for p in sorted(TRACES.glob("*.*cap*")) if is_ethernet(p)]
+    return write(path, (data for p in paths for data in frames(p)))
+
+
+def is_ethernet(path: Path) -> bool:
+    """Can it be forwarded as one stream of Ethernet frames?"""
+    return path.name not in SEVERAL_INTERFACES and link_type(path) == ETHERNET
+
+
 def ethernet_traces() -> Sequence[object]:
     """The shared Ethernet traces, as pytest parameters; one that skips if there are none."""
     if not TRACES.is_dir():
         return [pytest.param(None, marks=pytest.mark.skip(reason="no ../shared/traces"))]
-    return [
-        pytest.param(p, id=p.name)
-        for p in sorted(TRACES.glob("*.*cap*"))
-        if p.name not in SEVERAL_INTERFACES and link_type(p) == ETHERNET
-    ]
+    return [pytest.param(p, id=p.name) for p in sorted(TRACES.glob("*.*cap*")) if is_ethernet(p)]
 
 
 def other_traces() -> Sequence[object]:
@@ -92,7 +106,5 @@ def other_traces() -> Sequence[object]:
     if not TRACES.is_dir():
         return [pytest.param(None, marks=pytest.mark.skip(reason="no ../shared/traces"))]
     return [
-        pytest.param(p, id=p.name)
-        for p in sorted(TRACES.glob("*.*cap*"))
-        if p.name in SEVERAL_INTERFACES or link_type(p) != ETHERNET
+        pytest.param(p, id=p.name) for p in sorted(TRACES.glob("*.*cap*")) if not is_ethernet(p)
     ]

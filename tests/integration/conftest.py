@@ -13,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:
     sys.path.append(str(HERE))
 
+from captures import whole  # noqa: E402
 from netns import Lab, why_not  # noqa: E402
 
 
@@ -26,6 +27,12 @@ def namespaces_work() -> None:
     """Skips where namespaces cannot be made."""
     if reason := reason_to_skip():
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def whole_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packets of all Ethernet traces in one capture: see `captures.whole`."""
+    return whole(tmp_path_factory.mktemp("captures") / "whole.pcap")
 
 
 @pytest.fixture

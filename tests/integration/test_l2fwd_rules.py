@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captures import ethernet_traces, frames, write
+from captures import frames, write
 from netns import Lab, Namespace, run_all, wait_until
 from running import COMMAND, Live, l2fwd, veridnet
 
 DEMO = Path(__file__).resolve().parent.parent.parent / "examples" / "demo.pcap"
 TRAFFIC = str(Path(__file__).resolve().parent / "traffic.py")
-TRACES = [pytest.param(DEMO, id="demo.pcap"), *ethernet_traces()]
 
 
 def rules_of(folder: Path, *rules: tuple[str, str], top: str = "", name: str = "r.toml") -> Path:
@@ -49,7 +48,6 @@ def chosen(trace: Path, expression: str, folder: Path) -> list[bytes]:
 # -- captures -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trace", TRACES)
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -58,8 +56,9 @@ def chosen(trace: Path, expression: str, folder: Path) -> list[bytes]:
         ("ip[8] < 64 and not broadcast", "ether[0] & 1 != 0 or portrange 1024-65535"),
     ],
 )
-def test_drop_and_forward(trace: Path, first: str, second: str, tmp_path: Path) -> None:
+def test_drop_and_forward(whole_trace: Path, first: str, second: str, tmp_path: Path) -> None:
     """The strongest rule that matches decides; of what matches, libpcap knows."""
+    trace = whole_trace
     # "vlan" moves libpcap's offsets for all that follows it: the second expression goes last.
     want = [chosen(trace, e, tmp_path) for e in
             (first, f"not ({first}) and ({second})",
@@ -95,9 +94,9 @@ PLACES = ("ip.src", "ip.dst", "udp.srcport", "udp.dstport", "tcp.srcport", "tcp.
           "ip.proto")  # fmt: skip
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_nat(trace: Path, tmp_path: Path) -> None:
+def test_nat(whole_trace: Path, tmp_path: Path) -> None:
     """Addresses and ports are the new ones; a checksum is good where it was before."""
+    trace = whole_trace
     what = "ip and (tcp or udp) and not ip[6:2] & 0x3fff != 0"
     before = dissected(write(tmp_path / "i.pcap", chosen(trace, what, tmp_path)), *GOOD, *PLACES)
     rules = rules_of(tmp_path, (what, "nat src=192.0.2.9:999; nat dst=198.51.100.1; forward 2"))
@@ -114,8 +113,8 @@ def test_nat(trace: Path, tmp_path: Path) -> None:
         assert (new[6], new[8]) == (old[6], old[8])
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_vlan_there_and_back(trace: Path, tmp_path: Path) -> None:
+def test_vlan_there_and_back(whole_trace: Path, tmp_path: Path) -> None:
+    trace = whole_trace
     rules_of(tmp_path, ("in_port == 0", "push_vlan 42/5; forward 1"), name="push.toml")
     rules_of(
         tmp_path, ("vlan 42", "pop_vlan; forward 1"), name="pop.toml", top='default = ["drop"]\n'
