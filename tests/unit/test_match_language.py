@@ -134,6 +134,57 @@ def test_sets(tmp_path) -> None:
         match.sets.load(path)
 
 
+def test_sets_of_both_families() -> None:
+    """A column takes the members that it can hold; the others must be right all the same."""
+    sets = {
+        "mixed": ("10.0.0.1", "2001:db8::/32", "192.168.0.0/16", "::1"),
+        "v4": ("10.0.0.1",), "v6": ("::1",), "bad": ("10.0.0.1", "2001:db8::1/32"),
+        "words": ("10.0.0.1", "l4_dst"),
+    }  # fmt: skip
+    four, six = "{10.0.0.1, 192.168.0.0/16}", "{2001:db8::/32, ::1}"
+    for column in ("ip_src", "ip_dst", "arp_spa", "arp_tpa"):
+        assert match.parse(f"{column} in @mixed", sets) == match.parse(f"{column} in {four}")
+    for column in ("ip6_src", "ip6_dst"):
+        assert match.parse(f"{column} in @mixed", sets) == match.parse(f"{column} in {six}")
+    assert match.parse("ip_src not in @mixed", sets) == match.parse(f"ip_src not in {four}")
+    assert match.parse("ip_src in {10.1.0.0/16, @mixed}", sets) == match.parse(
+        "ip_src in {10.1.0.0/16, {}}".replace("{}", four[1:-1])
+    )
+    for text, words in {
+        "ip_src in @v6": "the set @v6 has no IPv4 member, and ip_src holds no IPv6 address",
+        "ip6_dst in @v4": "the set @v4 has no IPv6 member, and ip6_dst holds no IPv4 address",
+        "ip_src in @bad": "the set @bad, '2001:db8::1/32': 2001:db8::1/32 has bits beyond",
+        "ip_src in @words": "the set @words, 'l4_dst'", "l4_dst in @mixed": "'10.0.0.1'",
+    }.items():  # fmt: skip
+        with pytest.raises(vn.ConfigError) as error:
+            match.parse(text, sets)
+        assert words in str(error.value), (text, str(error.value))
+
+
+@pytest.mark.parametrize(("sets", "words"), [
+    ({"a": ["@a"]}, "refer to themselves: @a -> @a"),
+    ({"a": ["10.0.0.1", "@b"], "b": ["@a"]}, "refer to themselves: @a -> @b -> @a"),
+    ({"a": ["@c", "@b"], "b": [" @d"], "c": ["10.0.0.1"], "d": ["@b"]},
+     "refer to themselves: @a -> @b -> @d -> @b"),
+    ({"a": ["@b"], "b": ["10.0.0.1"]}, "the set @a, '@b': no set can be a member"),
+    ({"a": ["@nothing"]}, "the set @a, '@nothing': no set can be a member"),
+])  # fmt: skip
+@pytest.mark.parametrize("text", ["ip_src in @a", "src host {10.0.0.9, @a}"])
+def test_sets_are_no_members(sets, words: str, text: str) -> None:
+    with pytest.raises(vn.ConfigError) as error:
+        match.parse(text, sets)
+    assert words in str(error.value)
+    assert error.value.hint
+
+
+def test_many_sets_without_a_loop_cost_little() -> None:
+    """Each of 1,000 sets has all behind it: 2**1000 ways, none of them twice."""
+    names = [f"s{n}" for n in range(1000)]
+    sets = {name: tuple(f"@{n}" for n in names[k + 1 :][:20]) for k, name in enumerate(names)}
+    assert match.sets.loop_of("s0", sets) == ()
+    assert match.sets.loop_of("s0", {**sets, "s999": ("@s5",)})[-1] == "s5"
+
+
 @pytest.mark.parametrize(("text", "column", "words"), [
     ("host www.example.com", 6, "no name server"), ("tcp port foo-bar", 10, "no service"),
     ("port 70000", 6, "16 bits"), ("src net 10.1.2.3/8", 9, "beyond its length"),

@@ -9,6 +9,7 @@ from types import ModuleType
 from veridnet.headers import constants
 from veridnet.headers.fields import BY_NAME, ERRORS
 from veridnet.headers.match.lexer import Lexer
+from veridnet.headers.match.sets import loop_of, of_set
 from veridnet.headers.match.tree import And, Node, Not, Or, Test
 from veridnet.headers.values import mac
 
@@ -29,6 +30,12 @@ _HOLDERS = {
     "ip4": ("ip_src", "ip_dst", "arp_spa", "arp_tpa"),
     "ip6": ("ip6_src", "ip6_dst"),
 }
+
+
+#: Column of IP addresses -> a column of the other family; and the family of each.
+_OTHER = {"ip_src": "ip6_src", "ip_dst": "ip6_dst", "ip6_src": "ip_src", "ip6_dst": "ip_dst"}
+_OTHER |= {"arp_spa": "ip6_src", "arp_tpa": "ip6_dst"}
+_FAMILY = {column: kind for kind in ("ip4", "ip6") for column in _HOLDERS[kind]}
 
 
 def hints() -> ModuleType:
@@ -127,14 +134,22 @@ class ColumnTests(Lexer):
         return nodes[0] if len(nodes) == 1 else Or(tuple(nodes))
 
     def one_of(self, column: str, mask: int) -> Node:
-        """A range, or a named set."""
+        """A range, or a named set: of addresses, its members of the column's family."""
         if self.token.kind != "set":
             return inside(column, mask, *self.range(column))
+        name, at = self.token.text, self.token.at - 1
         ranges = []
         for inner in self.named_set():
-            lo, hi = inner.range(column)
+            other = _OTHER.get(column)
+            if other and inner.token.kind == _FAMILY[other]:
+                inner.range(other)  # it must be right all the same
+            else:
+                ranges.append(inner.range(column))
             inner.whole_member()
-            ranges.append((lo, hi))
+        if not ranges:
+            versions = [f"IPv{_FAMILY[c][2]}" for c in (column, _OTHER[column])]
+            self.fail(at, f"the set @{name} has no {versions[0]} member, and {column} holds no "
+                          f"{versions[1]} address", f"try {_OTHER[column]} in @{name}")  # fmt: skip
         nodes = [inside(column, mask, lo, hi) for lo, hi in dict.fromkeys(ranges)]
         return nodes[0] if len(nodes) == 1 else Or(tuple(nodes))
 
@@ -151,6 +166,13 @@ class ColumnTests(Lexer):
         self.at += 1
         out = []
         for member in self.sets[name]:
+            if named := of_set(member):
+                if loop := loop_of(name, self.sets):
+                    ring = " -> ".join(f"@{part}" for part in loop)
+                    self.fail(at, f"sets that refer to themselves: {ring}",
+                              f"no set can be a member: list what @{name} has")  # fmt: skip
+                self.fail(at, f"the set @{name}, {member!r}: no set can be a member",
+                          f"list the members of @{named} in @{name}")  # fmt: skip
             inner = type(self)(member)
             inner.sets = {}
             inner.place = f"match, column {at + 1}: the set @{name}, {member!r}"

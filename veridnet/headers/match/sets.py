@@ -43,3 +43,29 @@ def check(sets: Sets | None) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"the set @{name} is one text", hint='a list of texts: ["10.0.0.1"]')
         out[name] = tuple(str(member) for member in members)
     return out
+
+
+def of_set(member: str) -> str:
+    """The name of the set that a member would be; "" for any other member."""
+    text = member.strip()
+    return text[1:] if text.startswith("@") else ""
+
+
+def loop_of(name: str, sets: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The names on the way from a set back to one of them, ``("a", "b", "a")``; () if none is."""
+    way: list[str] = []  # to the set that is looked at
+    left = [iter((name,))]
+    seen: set[str] = set()
+    while left:
+        here = next(left[-1], None)
+        if here is None:
+            left.pop()
+            if way:
+                way.pop()
+        elif here in way:
+            return (*way, here)
+        elif here in sets and here not in seen:
+            seen.add(here)
+            way.append(here)
+            left.append(iter([n for member in sets[here] if (n := of_set(member))]))
+    return ()
