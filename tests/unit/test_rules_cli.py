@@ -1,5 +1,6 @@
 """veridnet rules: what its subcommands print, and how they end."""
 
+import io
 import json
 import signal
 import subprocess
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from veridnet.apps import rules_packets, rules_watch
 from veridnet.cli import main
+from veridnet.cli.l2fwd_view import print_rules
+from veridnet.cli.rules import watch_table
 from veridnet.rules import formats, monitor, reference, trace
 from veridnet.rules.rule import Rule, RuleSet
 
@@ -67,6 +71,47 @@ def test_check(capsys, file):
         (0, 3, 2, "exact"), (1, 9, 1, "exact"), (2, 14, 1, "ternary")
     ]  # fmt: skip
     assert [c["kind"] for c in data["conflicts"]] == ["shadowed", "overlaps"]
+
+
+ESC = "\x1b]0;owned\x07\n\u202e"
+SHOWN = "\\x1b]0;owned\\x07\\n\\u202e"
+
+
+def test_a_name_does_nothing_to_the_terminal(capsys, tmp_path, monkeypatch):
+    path = tmp_path / "r.toml"
+    rules = RuleSet((Rule("ip_proto == 6", name=ESC), Rule("ip_proto == 6", ("drop",), name="é")))
+    path.write_text(formats.FORMATS["toml"].write(rules))
+    code, out, _ = run(capsys, "check", str(path))
+    assert code == 0
+    assert f"rule 0 ({SHOWN})" in out and f"  {SHOWN}  " in out and "  é  " in out
+    assert "\x1b" not in out and "\x07" not in out and "\u202e" not in out
+    assert json.loads(run(capsys, "check", str(path), "--json")[1])["rules"][0]["name"] == ESC
+    _, out, _ = run(capsys, "explain", str(path), "ip_proto=6")
+    assert f"wins: rule 0 ({SHOWN}), line 1: " in out and "\x1b" not in out
+    path.write_text(path.read_text().replace("ip_proto == 6", "ip_prto == 6", 1))
+    code, _, err = run(capsys, "check", str(path))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"({SHOWN})" in err and "\x1b" not in err
+    path.write_text(f"[[rule]]\nmatch = 3\nname = {json.dumps(ESC)}\n")
+    assert f"({SHOWN})" in run(capsys, "check", str(path))[2]
+
+    folder = str(tmp_path / "run")
+    monkeypatch.setattr(monitor, "folder", lambda: folder)
+    taken = snapshot(7, 1.0)
+    taken["rules"][0]["name"] = ESC
+    with monitor.Monitor(lambda: taken):
+        _, out, _ = run(capsys, "watch", "-n", "1")
+        assert SHOWN in out and "\x1b" not in out
+        _, out, _ = run(capsys, "watch", "-n", "1", "--json")
+        assert json.loads(out)["rules"][0]["name"] == ESC
+    found = rules_watch.with_rates(taken, None)
+    console = Console(width=200, file=io.StringIO(), highlight=False)
+    console.print(watch_table(found))
+    assert SHOWN in console.file.getvalue() and "\x1b" not in console.file.getvalue()
+    console = Console(width=200, file=io.StringIO(), highlight=False, markup=False)
+    print_rules(console, {"rules": taken["rules"], "missed": taken["missed"], "reloads": 0,
+                          "offload": []})  # fmt: skip
+    assert SHOWN in console.file.getvalue() and "\x1b" not in console.file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from veridnet._native.errors import drop_reasons
 from veridnet.cli.common import si
+from veridnet.texts import printable
 
 if TYPE_CHECKING:
     from veridnet.apps.l2fwd import L2fwd
@@ -184,7 +185,7 @@ def print_rules(out: Console, report: dict[str, Any]) -> None:
     table.add_column("bytes", justify="right", no_wrap=True)
     for row in rows[:RULES_SHOWN]:
         table.add_row(
-            str(row["id"]), row["name"], f"{row['packets']:,}", f"{row['bytes']:,}"
+            str(row["id"]), printable(row["name"]), f"{row['packets']:,}", f"{row['bytes']:,}"
         )  # fmt: skip
     missed = report["missed"]
     table.add_row("", "(no rule)", f"{missed['packets']:,}", f"{missed['bytes']:,}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from veridnet.cli import common
 from veridnet.errors import ConfigError, VeridnetError
+from veridnet.texts import printable
 
 if TYPE_CHECKING:
     from veridnet.apps.rules_check import Report
@@ -211,12 +212,13 @@ def check_text(report: Report, everything: bool, info: bool) -> list[str]:
 
 def shortened(text: str, width: int = 70) -> str:
     """A text on one line, that may end in dots."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> list[str]:
     """Aligned columns; the first `numbers` of them to the right."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for row in (head, *rows):
@@ -383,5 +385,5 @@ def watch_table(found: dict[str, Any]) -> Any:
     for k, name in enumerate(HEAD):
         out.add_column(name, justify="right" if k < 6 else "left", no_wrap=k < 7)
     for row in watch_rows(found):
-        out.add_row(*map(escape, row))
+        out.add_row(*(escape(printable(cell)) for cell in row))
     return out

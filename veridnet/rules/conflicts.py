@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from veridnet.rules.boxes import FULL, Box, boxes, contains
 from veridnet.rules.reference import Rules, Sets, numbered
-from veridnet.rules.rule import Rule, RuleSet, winning_order
+from veridnet.rules.rule import Rule, RuleSet, rule_label, winning_order
 
 #: Kind -> what it means. The first four are warnings, the others are to know.
 KINDS = {
@@ -291,8 +291,7 @@ class _Search:
     def label(self, position: int) -> str:
         if isinstance(self.source, RuleSet):
             return self.source.label(self.places[position])
-        name = self.rules[position].name
-        return f"rule {self.ids[position]}" + (f" ({name})" if name else "")
+        return rule_label(self.ids[position], self.rules[position].name)
 
 
 def _hull(test: tuple[int, int, int], full: int) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from veridnet.headers.fields import BY_NAME, ERRORS
 from veridnet.headers.match import And, Not, Or, Test, columns
 from veridnet.rules.boxes import FULL, prefixes
 from veridnet.rules.reference import Rules, Sets, numbered
-from veridnet.rules.rule import Rule, RuleSet, winning_order
+from veridnet.rules.rule import Rule, RuleSet, rule_label, winning_order
+from veridnet.texts import printable
 
 #: At most so many rules that nearly matched are shown, and so many tests of one.
 NEAR, TESTS = 5, 3
@@ -95,8 +96,7 @@ def explain(
         default = rules.default
         labels = [rules.label(n) for n in ids]
     else:
-        labels = [f"rule {n}" + (f" ({r.name})" if r.name else "")
-                  for n, r in zip(ids, found, strict=True)]  # fmt: skip
+        labels = [rule_label(n, r.name) for n, r in zip(ids, found, strict=True)]
     row, frame = _row(packet, in_port)
     reads = set().union(*map(columns, trees))
     matched: list[int] = []
@@ -110,7 +110,7 @@ def explain(
     near = [(n, failed) for count, _, n, failed in sorted(failures)[:NEAR] if count <= TESTS]
     lines = {
         ids[n]: f"{labels[n]}: priority {found[n].priority}: {_one_line(found[n].match)}"
-        f" -> {', '.join(found[n].actions) or 'no actions'}"
+        f" -> {printable(', '.join(found[n].actions)) or 'no actions'}"
         for n in (*matched, *(n for n, _ in near))
     }
     return Explanation(
@@ -125,12 +125,12 @@ def explain(
 
 
 def _one_line(match: str) -> str:
-    return " ".join(match.split()) or "every packet"
+    return printable(" ".join(match.split())) or "every packet"
 
 
 def _why(matched: list[int], rules: list[Rule], labels: list[str], default: tuple[str, ...]) -> str:
     if not matched:
-        then = f"the default: {', '.join(default)}" if default else "no default actions"
+        then = f"the default: {printable(', '.join(default))}" if default else "no default actions"
         return f"no rule matches: {then}"
     best = matched[0]
     if len(matched) == 1:

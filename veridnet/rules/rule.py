@@ -13,6 +13,7 @@ from typing import Any
 from veridnet.errors import ConfigError
 from veridnet.headers import match
 from veridnet.headers.match import And
+from veridnet.texts import printable
 
 #: The largest priority: the number's room beside a rule's place in the engines' 64 bits.
 MAX_PRIORITY = (1 << 24) - 1
@@ -100,8 +101,7 @@ class RuleSet:
 
     def label(self, number: int) -> str:
         """Which rule it is, for people: ``rule 3 (web), line 12``."""
-        name = self.rules[number].name
-        text = f"rule {number}" + (f" ({name})" if name else "")
+        text = rule_label(number, self.rules[number].name)
         return f"{text}, line {self.lines[number]}" if number < len(self.lines) else text
 
     def tree(self, number: int) -> Any:
@@ -110,6 +110,11 @@ class RuleSet:
             return tree(self.rules[number].match, self.sets)
         except ConfigError as e:
             raise ConfigError(f"{self.label(number)}: {e}", hint=e.hint) from None
+
+
+def rule_label(id: int, name: str) -> str:
+    """Which rule it is, for people: ``rule 3 (web)``."""
+    return f"rule {id}" + (f" ({printable(name)})" if name else "")
 
 
 def tree(text: str, sets: Mapping[str, tuple[str, ...]] | None = None) -> Any:

@@ -31,7 +31,7 @@ from typing import Any
 
 from veridnet.errors import ConfigError
 from veridnet.rules.files import place, read_text
-from veridnet.rules.rule import Rule, RuleSet
+from veridnet.rules.rule import Rule, RuleSet, rule_label
 
 _KEYS = tuple(f.name for f in fields(Rule))
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -73,7 +73,7 @@ def _rule(where: str, number: int, entry: object) -> Rule:
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: a rule is a table: [[rule]]")
     label = entry.get("name")
-    which = f"{where}: rule {number}" + (f" ({label})" if isinstance(label, str) and label else "")
+    which = f"{where}: {rule_label(number, label if isinstance(label, str) else '')}"
     _check_keys(f"{which}: ", entry, _KEYS)
     if "match" not in entry:
         raise ConfigError(f"{which}: match is missing", hint='match = "" matches every packet')
