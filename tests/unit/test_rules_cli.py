@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import veridnet as vn
 from veridnet.apps import rules_packets, rules_watch
 from veridnet.cli import main
 from veridnet.cli.l2fwd_view import print_rules
@@ -60,7 +61,7 @@ def test_check(capsys, file):
     code, out, _ = run(capsys, "check", file)
     assert code == 0
     assert "3 rules, toml" in out
-    assert "engines: exact 2, ternary 1; 4 boxes altogether" in out
+    assert "engines: exact 2, ternary 1; 4 boxes altogether\ntable: acl\n" in out
     assert "warning: rule 1 (tls), line 9: shadowed: rule 0 (web), line 3 matches all of its" in out
     assert "info:" not in out
     assert out.endswith("1 warning; 1 to know of (--info)\n")
@@ -71,6 +72,38 @@ def test_check(capsys, file):
         (0, 3, 2, "exact"), (1, 9, 1, "exact"), (2, 14, 1, "ternary")
     ]  # fmt: skip
     assert [c["kind"] for c in data["conflicts"]] == ["shadowed", "overlaps"]
+    assert data["table"] == {"engines": ["acl"], "programs": 0, "bpf": 0, "problem": ""}
+
+
+def test_check_names_the_engines_of_the_table(capsys, tmp_path, monkeypatch):
+    exact = "".join(
+        f"[[rule]]\nmatch = 'ip_version == 4 and ip_src == 10.0.{n}.1 and l4_dst == {n}'\n"
+        for n in range(100)
+    )
+    path = tmp_path / "r.toml"
+    path.write_text(
+        exact
+        + "[[rule]]\nmatch = 'l4_dst in 1..100'\n"
+        + "[[rule]]\nmatch = 'tcp[20:4] = 0x47455420'\n"
+        + "[[rule]]\nmatch = 'ip_version == 6 and l4_src in 1..100'\n"
+    )
+    assert "\ntable: hash, 2 x acl, BPF of 1\n" in run(capsys, "check", str(path))[1]
+    found = json.loads(run(capsys, "check", str(path), "--json")[1])["table"]
+    assert found["engines"] == ["hash", "acl", "acl"]
+    assert (found["programs"], found["bpf"], found["problem"]) == (0, 1, "")
+    with vn.FlowTable.load(path) as table:  # as it says of itself
+        table.compile()
+        assert table.info()["engines"] == "hash,acl,acl"
+    path.write_text("[[rule]]\nmatch = 'tcp[20:4] = 1'\n")
+    assert "\ntable: BPF of 1\n" in run(capsys, "check", str(path))[1]
+
+    def no_memory(self):
+        raise vn.PoolError("no memory")
+
+    monkeypatch.setattr(vn.FlowTable, "compile", no_memory)
+    code, out, _ = run(capsys, "check", str(path))
+    assert code == 0
+    assert "table: cannot be built here: no memory" in out
 
 
 ESC = "\x1b]0;owned\x07\n\u202e"

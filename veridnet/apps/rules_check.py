@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from veridnet.errors import ConfigError
+from veridnet.errors import ConfigError, VeridnetError
 from veridnet.headers.match import And, Not, Or, Test
 from veridnet.rules.boxes import FULL, Box, boxes
 from veridnet.rules.conflicts import Conflict, conflicts
@@ -35,6 +38,26 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What a `FlowTable` makes of the rules.
+
+    Attributes
+    ----------
+    engines
+        That of each group of boxes: "acl", "hash", "fib"; () if no rule has boxes.
+    programs, bpf
+        Rules that run as programs beside them, without and with the packet's bytes.
+    problem
+        Why no table could be made, and `engines` is not known; "" if one was.
+    """
+
+    engines: tuple[str, ...]
+    programs: int
+    bpf: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """What was found."""
 
@@ -43,6 +66,7 @@ class Report:
     rules: RuleSet
     lines: tuple[Line, ...]
     conflicts: tuple[Conflict, ...]
+    table: Made
 
     @property
     def warnings(self) -> list[Conflict]:
@@ -60,6 +84,8 @@ class Report:
                 for x in self.lines
             ],
             "default": list(self.rules.default),
+            "table": {"engines": list(self.table.engines), "programs": self.table.programs,
+                      "bpf": self.table.bpf, "problem": self.table.problem},
             "conflicts": [
                 {"kind": c.kind, "level": c.level, "rule": c.rule, "others": list(c.others),
                  "count": c.count, "text": c.text}
@@ -92,7 +118,29 @@ def check(path: str | os.PathLike[str], format: str | None = None) -> Report:
                  None if found is None else len(found), engine(tree, found))
         )  # fmt: skip
     check_actions(rules, name)
-    return Report(os.fspath(path), kind, rules, tuple(lines), tuple(conflicts(rules)))
+    return Report(
+        os.fspath(path), kind, rules, tuple(lines), tuple(conflicts(rules)), made(rules, lines)
+    )
+
+
+def made(rules: RuleSet, lines: Sequence[Line]) -> Made:
+    """Builds a table of the rules, as a forwarder does, and asks it for its engines."""
+    from veridnet.rules.table import FlowTable
+    from veridnet.runtime import Runtime, eal_runs
+
+    counts = Counter(line.engine for line in lines)
+    engines, problem = "", ""
+    try:
+        # rte_acl and the others take DPDK's memory; here its log would only be in the way.
+        with (
+            contextlib.nullcontext() if eal_runs() else Runtime(mbufs=1023, log_level="error"),
+            FlowTable.of(rules, merge="manual") as table,
+        ):
+            table.compile()
+            engines = table.info()["engines"]
+    except (VeridnetError, MemoryError) as e:
+        problem = str(e)
+    return Made(tuple(filter(None, engines.split(","))), counts["program"], counts["BPF"], problem)
 
 
 def engine(tree: Any, found: list[Box] | None) -> str:

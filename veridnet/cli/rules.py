@@ -15,7 +15,7 @@ from veridnet.errors import ConfigError, VeridnetError
 from veridnet.texts import printable
 
 if TYPE_CHECKING:
-    from veridnet.apps.rules_check import Report
+    from veridnet.apps.rules_check import Made, Report
 
 DESCRIPTION = """\
 Works on files of flow rules: TOML, testpmd's flow commands, or ClassBench filters (by the file's
@@ -44,6 +44,7 @@ engines:
   ternary   ranges and masks: rte_acl
   program   too many ranges: its tests, packet by packet
   BPF       bytes that no column has: DPDK's BPF JIT
+The last line of these says which engines a table of all the rules has (acl, hash, fib).
 
 examples:
   veridnet rules check rules.toml
@@ -199,6 +200,7 @@ def check_text(report: Report, everything: bool, info: bool) -> list[str]:
     total = sum(x.boxes or 0 for x in report.lines)
     needs = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     out.append(f"engines: {needs or 'none'}; {total:,} boxes altogether")
+    out.append(table_text(report.table))
     shown = [c for c in report.conflicts if info or c.level == "warning"]
     limit = len(shown) if everything else 50
     out += [f"{c.level}: {c.text}" for c in shown[:limit]]
@@ -208,6 +210,21 @@ def check_text(report: Report, everything: bool, info: bool) -> list[str]:
     problems = len(report.warnings)
     verdict = f"{problems:,} warning{'s' if problems != 1 else ''}" if problems else "no warnings"
     return [*out, verdict + (f"; {hidden:,} to know of (--info)" if hidden else "")]
+
+
+def table_text(made: Made) -> str:
+    """What a table makes of rules, on one line."""
+    if made.problem:
+        return f"table: cannot be built here: {made.problem}"
+    counts: dict[str, int] = {}
+    for name in made.engines:
+        counts[name] = counts.get(name, 0) + 1
+    parts = [name if n == 1 else f"{n} x {name}" for name, n in counts.items()]
+    if made.programs:
+        parts.append(f"programs of {made.programs:,}")
+    if made.bpf:
+        parts.append(f"BPF of {made.bpf:,}")
+    return f"table: {', '.join(parts) or 'no engine'}"
 
 
 def shortened(text: str, width: int = 70) -> str:
