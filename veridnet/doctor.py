@@ -16,6 +16,7 @@ from veridnet import netdev
 from veridnet._native import eal
 from veridnet._native.burst import Burst
 from veridnet.config import RuntimeConfig
+from veridnet.eal import MEMORY_NAMES, THP_ENABLED, choose_memory, started, thp_enabled
 from veridnet.errors import VeridnetError
 from veridnet.ports import KINDS, PortKind
 from veridnet.ports.kernel import (
@@ -26,7 +27,7 @@ from veridnet.ports.kernel import (
     has_capability,
 )
 from veridnet.ports.raw import BIFURCATED, SYS_PCI, USER_DRIVERS
-from veridnet.runtime import MEMORY_NAMES, THP_ENABLED, Runtime, choose_memory, thp_enabled
+from veridnet.runtime import Runtime
 
 __all__ = ["Check", "Nic", "driver_folder", "driver_present", "examine", "nics"]
 
@@ -206,11 +207,8 @@ def check_memory() -> Iterator[Check]:
 
 def memory_choice() -> tuple[str, str]:
     """What a Runtime() would use, and why."""
-    if eal.started():
-        from veridnet import runtime
-
-        if runtime._eal is not None:
-            return runtime._eal.memory, runtime._eal.why
+    if (running := started()) is not None:
+        return running.memory, running.why
     return choose_memory(RuntimeConfig())
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import collections
 import contextlib
-import errno
 import itertools
 import os
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,12 +15,13 @@ from typing import Any, Self
 from veridnet import dpdklog, placement
 from veridnet._native import burst as native_burst
 from veridnet._native import eal
-from veridnet._native.burst import Burst
-from veridnet._native.memory import HEADROOM, Heap, Mempool, hugepages_probe
+from veridnet._native.memory import Mempool
 from veridnet._native.port import NativePort
 from veridnet._native.worker import Forwarder
-from veridnet.addresses import mac_bytes
+from veridnet.account import Totals
 from veridnet.config import LOG_LEVELS, PortSpec, RuntimeConfig, parse_port, parse_vdev
+from veridnet.eal import MEMORY_NAMES, MIB, start_eal
+from veridnet.eal import eal_runs as eal_runs  # the table's keeper asks it here
 from veridnet.errors import (
     ClosedError,
     ConfigError,
@@ -34,33 +31,12 @@ from veridnet.errors import (
     StateError,
     VeridnetError,
 )
+from veridnet.pools import Pools
+from veridnet.port import Port, hint_for
 from veridnet.ports import KINDS, PortKind, PortPlan
 
-__all__ = ["Port", "Runtime"]
+__all__ = ["Port", "Runtime", "Totals"]
 
-MIB = 1 << 20
-HUGE_PAGE = 2 * MIB
-THP_ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-MEMORY_NAMES = {
-    "hugepages": "hugepages (2 MiB)",
-    "thp": "transparent huge pages",
-    "4k": "4 KiB pages",
-}
-
-
-@dataclass
-class Eal:
-    """EAL as it started in this process; it cannot be started again."""
-
-    memory: str
-    why: str  # what was probed, for people
-    lcores: str
-    cpus: list[int]
-    heap: Heap | None = None
-
-
-_eal: Eal | None = None
 _current: Runtime | None = None
 _serial = itertools.count()
 _lock = threading.RLock()
@@ -73,331 +49,6 @@ def _close_at_exit() -> None:
 
 
 atexit.register(_close_at_exit)
-
-
-def pool_bytes(mbufs: int, data_room: int) -> int:
-    """Memory that a pool takes, generously: elements, its ring, and the lcores' caches."""
-    element = -(-(data_room + HEADROOM + 128 + 64) // 64) * 64 + 64
-    return mbufs * (element + 16) + 4 * MIB
-
-
-def hugepages_needed(mbufs: int) -> int:
-    """Hugepages of 2 MiB for a pool of so many mbufs, and for what DPDK needs itself."""
-    return -(-(pool_bytes(mbufs, 2048) + 32 * MIB) // HUGE_PAGE)
-
-
-def memory_available() -> int:
-    """Bytes that can still be had without swapping (MemAvailable)."""
-    with contextlib.suppress(OSError), open("/proc/meminfo") as f:
-        for line in f:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return 1 << 62
-
-
-def eal_runs() -> bool:
-    """Has EAL started in this process? It then runs to the process's end."""
-    return _eal is not None
-
-
-def thp_enabled() -> bool:
-    """Does the kernel give transparent huge pages to who asks for them?"""
-    try:
-        return "[never]" not in THP_ENABLED.read_text()
-    except OSError:
-        return False
-
-
-def choose_memory(config: RuntimeConfig) -> tuple[str, str]:
-    """The memory kind for a config, by probing, and why. EAL must not have started."""
-    pages = hugepages_needed(config.mbufs)
-    if config.memory in ("auto", "hugepages"):
-        rc = hugepages_probe(pages, HUGE_PAGE)
-        if rc == 0:
-            return "hugepages", f"{pages} free hugepages were there"
-        if config.memory == "hugepages":
-            raise EalError(
-                f"{pages} hugepages of 2 MiB are not free ({os.strerror(-rc)})",
-                hint=f"echo {pages + 64} | sudo tee /proc/sys/vm/nr_hugepages, or memory auto",
-            )
-    if config.memory in ("auto", "thp"):
-        if thp_enabled():
-            return "thp", f"no {pages} free hugepages"
-        if config.memory == "thp":
-            raise EalError(
-                "transparent huge pages are disabled",
-                hint=f"echo madvise | sudo tee {THP_ENABLED}",
-            )
-    return "4k", "neither hugepages nor transparent huge pages"
-
-
-def start_eal(config: RuntimeConfig) -> Eal:
-    """Starts EAL, or returns the one that has started if its settings serve."""
-    global _eal
-    lcores, cpus = placement.lcore_map(config.lcores)
-    if _eal is not None:
-        if config.memory not in ("auto", _eal.memory):
-            raise EalError(
-                f"EAL has started with {MEMORY_NAMES[_eal.memory]} and cannot start again",
-                hint="one process, one memory kind: use another process",
-            )
-        if config.lcores is not None and cpus != _eal.cpus:
-            raise EalError(
-                f"EAL has started with workers on CPUs {_eal.cpus} and cannot start again",
-                hint="one process, one set of lcores: use another process",
-            )
-        return _eal
-    if eal.started():
-        raise EalError("EAL did not start earlier in this process and cannot be started again",
-                       hint="start a new process")  # fmt: skip
-    memory, why = choose_memory(config)
-    args = ["veridnet", "--lcores", lcores, "--main-lcore", "0", "--no-telemetry"]
-    # An allowed PCI device that does not exist: NICs are taken only when add_port names them.
-    args += ["-a", "0000:00:00.0"] if Path("/sys/bus/pci").exists() else ["--no-pci"]
-    if memory == "hugepages":
-        args += ["--in-memory"]
-    else:
-        # Untouched pages of EAL's own memory cost nothing; in "4k" the pools live in it too.
-        size = 4096 if memory == "4k" else 256
-        args += ["--no-huge", "--no-shconf", "-m", str(size)]
-    log = dpdklog.start()
-    eal.log_level("", LOG_LEVELS[config.log_level])
-    args += ["--log-level", str(LOG_LEVELS[config.log_level])]
-    # EAL aborts where it cannot make a pipe.
-    need, spare = 16 + 4 * (len(cpus) + 1), []
-    try:
-        spare += [os.dup(log.write_fd) for _ in range(need)]
-    except OSError:
-        raise EalError(f"EAL needs {need} free file descriptors", hint="ulimit -n 1024") from None
-    finally:
-        for fd in spare:
-            os.close(fd)
-    if not os.path.isdir("/sys/devices/system/cpu"):
-        raise EalError("/sys is not mounted, and EAL reads the CPUs there")
-    try:
-        eal.init(args)
-    except EalError as e:
-        detail = "; ".join(log.errors()[-2:])
-        raise EalError(f"{e}: {detail}" if detail else str(e)) from None
-    _eal = Eal(memory, why, lcores, cpus)
-    return _eal
-
-
-class Port(NativePort):
-    """An Ethernet port of a runtime; `Runtime.add_port` makes it.
-
-    Attributes
-    ----------
-    name
-        What the user calls it: its ``name=``, or its order.
-    index
-        Its order among the runtime's ports.
-    kind
-        "pcap", "tap", ...
-    max_frame
-        The longest frame, in bytes without FCS, that it sends; longer ones are dropped by name.
-    details
-        What is worth knowing of it: files, interface, trace length.
-    warnings
-        What the user should know; also logged when it was added.
-    """
-
-    def __new__(cls, device: str, *args: object) -> Self:
-        return super().__new__(cls, device)
-
-    def __init__(
-        self, device: str, runtime: Runtime, kind: PortKind, plan: PortPlan, name: str, index: int
-    ) -> None:
-        self.runtime = runtime
-        self.kind = kind.name
-        self.bus = kind.bus
-        self.plan = plan
-        self.name = name
-        self.index = index
-        self.max_frame: int | None = None
-        self.mtu_limit = 65535
-        self._mac = ""
-        self.details = plan.details
-        self.warnings = plan.warnings
-        self.problems: list[str] = []
-        self._closer = 0
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{self.n_rx_queues} queue(s)"
-        return f"<Port {self.name} ({self.kind}), {state}>"
-
-    @property
-    def mtu(self) -> int:
-        """The port's MTU in bytes: a frame without its header of 14 bytes.
-
-        It can be set to anything up to what the port was added with (its buffers are for that).
-        """
-        if self.plan.iface_mtu is not None:
-            return self.plan.iface_mtu
-        return NativePort.mtu.__get__(self)  # type: ignore[no-any-return]
-
-    @mtu.setter
-    def mtu(self, value: int) -> None:
-        if self.plan.iface_mtu is not None and value != self.plan.iface_mtu:
-            raise ConfigError(
-                f"port {self.name}: its MTU is that of its interface",
-                hint=f"add it with mtu={value}",
-            )
-        if value > self.mtu_limit:
-            raise ConfigError(
-                f"port {self.name} was made for an MTU of at most {self.mtu_limit}",
-                hint=f"add it with mtu={value}",
-            )
-        if self.plan.iface_mtu is None:
-            NativePort.mtu.__set__(self, value)  # type: ignore[attr-defined]
-        self.limit_frames()
-
-    @property
-    def mac(self) -> str:
-        """The port's MAC address, as "02:00:00:00:00:01".
-
-        A driver without an address of its own to set (pcap, ring) is given one here: it is what
-        a forwarder writes as the source address.
-        """
-        return self._mac or str(NativePort.mac.__get__(self))
-
-    @mac.setter
-    def mac(self, value: str | bytes) -> None:
-        text = mac_bytes(value).hex(":")
-        if int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
-            raise ConfigError(f"{text} is no address of a single station")
-        try:
-            NativePort.mac.__set__(self, value)  # type: ignore[attr-defined]
-        except PortError as e:
-            if e.errno != errno.EOPNOTSUPP:
-                raise
-            self._mac = text
-
-    def limit_frames(self) -> None:
-        """Sets the frame limit that follows from the kind and the MTU."""
-        limit = self.plan.max_frame
-        self.max_frame = limit(self) if callable(limit) else limit
-        self.set_tx(max_frame=self.max_frame)
-
-    @property
-    def stats(self) -> dict[str, Any]:
-        """The port's counters: see `counters`."""
-        return self.counters()
-
-    @property
-    def receives(self) -> bool:
-        """Can packets be received from it at all?"""
-        return not self.plan.tx_only
-
-    @property
-    def finite(self) -> bool:
-        """Does it read a trace that ends?"""
-        return self.plan.records is not None
-
-    def reconnect(self) -> bool:
-        """Connects to the peer again if the connection is lost and the peer is there.
-
-        Returns whether it did; the link may come up a moment later. Only a memif client connects,
-        and not by itself: `veridnet l2fwd` calls this once a second. A forwarder that runs on the
-        port goes on.
-        """
-        there = self.plan.peer_is_there
-        if there is None or not self.disconnected or not there():
-            return False
-        try:
-            self.restart()
-        except PortError:  # it went again meanwhile
-            return False
-        return True
-
-    def bursts(self, size: int = 256, queue: int = 0) -> Iterator[Burst]:
-        """Receives until the port is exhausted: one Burst object, filled anew each time.
-
-        Yields after every poll, whether or not it brought packets, so that the caller can do
-        other work; a live port never ends. What the loop's body leaves in the burst makes the
-        next poll raise BurstError.
-        """
-        burst = Burst(size)
-        while not self.exhausted:
-            self.rx(burst, queue)
-            yield burst
-
-    def close(self) -> None:  # type: ignore[override]
-        """Stops and removes the port; its counters stay readable. May be called twice.
-
-        From the beginning of it, other threads' calls are refused: closing always ends.
-        """
-        if not self.begin_close():
-            while not self.closed and self._closer != threading.get_ident():
-                time.sleep(0.001)
-            return
-        self._closer = threading.get_ident()
-        try:
-            while self.sending:
-                # Another thread waits in tx, for at most the retry bound: it needs the GIL.
-                time.sleep(0.001)
-        except BaseException:
-            self.resume()
-            raise
-        try:
-            if self.plan.linger_s and self.counters()["tx_packets"]:
-                time.sleep(self.plan.linger_s)
-        finally:
-            # What was sent to a ring and never received would keep its mbufs for ever.
-            left = super().close(drain=self.kind == "ring")
-            self._gone(left)
-
-    def _gone(self, left: int) -> None:
-        if self.kind == "ring":
-            self.details["left_in_ring"] = left
-            # The driver makes 16 rings and frees only those of its queues (22.11).
-            for i in range(self.n_rx_queues, 16):
-                eal.ring_free(f"ETH_RXTX{i}_{self.device}")
-        self.finish()
-
-    def finish(self) -> None:
-        """Removes the device and gives back what the port held, whatever fails."""
-        try:
-            eal.hotplug_remove(self.bus, self.device)
-        except PortError as e:
-            self.problems.append(f"port {self.name}: {e}")
-        if self.plan.on_close is not None:
-            self.problems += self.plan.on_close(self)
-        self.plan.resources.close()
-
-
-@dataclass
-class SharedPool:
-    """A pool that several ports share, and how many mbufs their queues can hold of it."""
-
-    pool: Mempool
-    reserved: int = 0
-
-    def give_back(self, need: int) -> None:
-        """A port has gone."""
-        self.reserved -= need
-
-
-@dataclass
-class Totals:
-    """Everything that was counted: see `Runtime.balance`."""
-
-    rx: int = 0
-    generated: int = 0
-    copies: int = 0
-    tx: int = 0
-    drops: dict[str, int] = field(default_factory=dict)
-    held: int = 0
-
-    @property
-    def balanced(self) -> bool:
-        """rx + generated + copies == tx + drops + held."""
-        into = self.rx + self.generated + self.copies
-        return into == self.tx + sum(self.drops.values()) + self.held
-
-    def add_drops(self, drops: Mapping[str, int]) -> None:
-        for reason, n in drops.items():
-            self.drops[reason] = self.drops.get(reason, 0) + n
 
 
 class Runtime:
@@ -422,27 +73,25 @@ class Runtime:
             raise ConfigError(str(e).replace("RuntimeConfig.__init__()", "Runtime()")) from None
         self.ports: list[Port] = []
         self.forwarders: list[Forwarder] = []
-        self.pools: list[Mempool] = []
         self.problems: list[str] = []
         self.residue = 0  # mbufs that drivers never gave back (net_af_xdp's fill ring)
         self.closed = True
         self._pid = os.getpid()
         self._lifecycle = threading.RLock()  # ports do not come while all are going
         self._closing = False
-        self._shared: dict[int, list[SharedPool]] = {}
-        self._hugepages_only = False  # a port's device, or its peer, reads the buffers themselves
         self._final: Totals | None = None
         global _current
         with _lock:
             if _current is not None:
                 raise EalError("another Runtime is open in this process", hint="close it first")
             self._eal = start_eal(self.config)
+            self._pools = Pools(self._eal, self.config)
             _current = self
         self.closed = False
         native_burst.account_reset()
         eal.log_level("", LOG_LEVELS[self.config.log_level])
         try:
-            native_burst.set_default_pool(self._shared_pool(0, 2048).pool)
+            native_burst.set_default_pool(self._pools.shared(0, 2048).pool)
         except BaseException:
             self.close()
             raise
@@ -460,29 +109,11 @@ class Runtime:
         Where hugepages did not suffice for every pool, ``name`` and ``pools`` (memory kind ->
         pools made) say what the others lie on, and the bytes are those of the others.
         """
-        name, why = MEMORY_NAMES[self.memory], self._eal.why
-        pools = dict(collections.Counter(p.memory for p in self.pools))
-        for other in pools.keys() - {self.memory}:
-            name += f" and, for {pools[other]} of {len(self.pools)} pools, {MEMORY_NAMES[other]}"
-            why += ", and too few for every pool"
-        report: dict[str, Any] = {"kind": self.memory, "name": name, "why": why, "pools": pools}
-        # The heap outlives a runtime: it may be there, and not be this one's.
-        if self._eal.heap is not None and pools.keys() != {"hugepages"}:
-            report["heap_bytes"] = self._eal.heap.total_bytes
-            report["huge_bytes"] = self._eal.heap.huge_bytes
-        return report
+        return self._pools.report()
 
     def reserve(self, size: int) -> int:
         """Makes room for `size` bytes; returns the socket id to allocate them on (-1: any)."""
-        return self._external(size) if self.memory == "thp" else -1
-
-    def _external(self, size: int) -> int:
-        """Makes room on the external heap; returns its socket id."""
-        if self._eal.heap is None:
-            self._eal.heap = Heap("veridnet")
-        if self._eal.heap.free_bytes < size:
-            self._eal.heap.grow(size)
-        return self._eal.heap.socket
+        return self._pools.reserve(size)
 
     def add_pool(self, mbufs: int, data_room: int = 2048, name: str = "") -> Mempool:
         """A new pool of `mbufs` buffers for frames of up to `data_room` bytes each.
@@ -492,72 +123,18 @@ class Runtime:
         pages, as if there were none, unless a port needs hugepages (a NIC, memif's zero_copy).
         """
         self._check()
-        name = name or f"vn_pool{next(_serial)}"
-        try:
-            pool = self._make_pool(name, mbufs, data_room, self.memory)
-        except PoolError as first:
-            if not self._may_leave_hugepages:
-                raise
-            try:
-                pool = self._make_pool(name, mbufs, data_room, "thp" if thp_enabled() else "4k")
-            except PoolError:
-                raise first from None
-        self.pools.append(pool)
-        return pool
+        return self._pools.add(mbufs, data_room, name)
 
     @property
-    def _may_leave_hugepages(self) -> bool:
-        """May a pool lie elsewhere, where hugepages do not suffice?"""
-        return (
-            self.memory == "hugepages" and self.config.memory == "auto" and not self._hugepages_only
-        )
-
-    def _make_pool(self, name: str, mbufs: int, data_room: int, memory: str) -> Mempool:
-        size = pool_bytes(mbufs, data_room)
-        if memory != "hugepages" and size > (free := memory_available()):
-            # Asking the kernel for it would end in its OOM killer, not in an error.
-            raise PoolError(
-                f"a pool of {mbufs} mbufs needs {size // MIB:,} MiB, {free // MIB:,} are available",
-                hint="fewer mbufs (mbufs=8191)",
-            )
-        try:
-            external = memory == "thp" or memory != self.memory
-            return Mempool(
-                name,
-                mbufs,
-                data_room=data_room,
-                socket=self._external(size) if external else -1,
-                cache=512,
-                memory=memory,
-            )
-        except PoolError as e:
-            raise PoolError(
-                f"{e.what} ({size // MIB} MiB of {MEMORY_NAMES[memory]})",
-                e.errno or 0,
-                hint="fewer mbufs (mbufs=8191)"
-                + (
-                    f", or: echo {size // HUGE_PAGE * 2 + 64} | sudo tee /proc/sys/vm/nr_hugepages"
-                    if memory == "hugepages"
-                    else ""
-                ),
-            ) from None
-
-    def _shared_pool(self, need: int, data_room: int) -> SharedPool:
-        """A shared pool whose buffers are that large, with `need` more mbufs to spare."""
-        pools = self._shared.setdefault(data_room, [])
-        for shared in pools:
-            if shared.reserved + need + 4096 <= max(shared.pool.size, 4096):
-                shared.reserved += need
-                return shared
-        pool = self.add_pool(max(self.config.mbufs, need + 8191), data_room)
-        pools.append(SharedPool(pool, need))
-        return pools[-1]
+    def pools(self) -> list[Mempool]:
+        """All pools that were made, in order."""
+        return self._pools.all
 
     @property
     def pool(self) -> Mempool:
         """The default pool: buffers of 2,048 bytes."""
         self._check()
-        return self._shared[2048][0].pool
+        return self._pools.default
 
     # -- ports --------------------------------------------------------------------------------
 
@@ -651,7 +228,7 @@ class Runtime:
                 )
         if read & written:
             raise ConfigError("another port reads or writes the same file")
-        self._hugepages_only = any(
+        self._pools.hugepages_only = any(
             p.needs_hugepages or p.hugepages_if_any for p in (*open_ports, *plans)
         )
 
@@ -719,7 +296,7 @@ class Runtime:
             if not plan.residue:
                 plan.resources.callback(pool.close)
         else:
-            shared = self._shared_pool(need, plan.data_room)
+            shared = self._pools.shared(need, plan.data_room)
             plan.resources.callback(shared.give_back, need)
             pool = shared.pool
         copies = self._copy_pool(plan, pool)
@@ -759,7 +336,7 @@ class Runtime:
     def _copy_pool(self, plan: PortPlan, pool: Mempool) -> Mempool:
         """Where copies for this port come from: never the pool that its receive ring feeds on."""
         if plan.direct and plan.own_pool:
-            return self._shared_pool(0, 9216 if plan.data_room > 2048 else 2048).pool
+            return self._pools.shared(0, 9216 if plan.data_room > 2048 else 2048).pool
         return pool
 
     def port(self, name: str | int) -> Port:
@@ -815,7 +392,7 @@ class Runtime:
         except PoolError:
             if self.memory != "hugepages" or self.config.memory != "auto":
                 raise
-            forwarder = make(self._external(room))  # no device ever reads a bridge's table
+            forwarder = make(self._pools.external(room))  # no device ever reads a bridge's table
         self.forwarders.append(forwarder)
         return forwarder
 
@@ -919,14 +496,3 @@ class Runtime:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self.ports)} port(s)"
         return f"<Runtime on {MEMORY_NAMES[self.memory]}, {state}>"
-
-
-def hint_for(error: PortError | PoolError) -> str:
-    """What usually mends an error number."""
-    if error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() == 0:
-        return ""
-    return {
-        errno.EPERM: "run it with sudo",
-        errno.EACCES: "run it with sudo",
-        errno.ENOMEM: "fewer or smaller mbufs, or more memory: veridnet doctor",
-    }.get(error.errno or 0, "")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from veridnet.config import RuntimeConfig
-from veridnet.runtime import HUGE_PAGE, MIB, hugepages_needed, pool_bytes, thp_enabled
+from veridnet.eal import HUGE_PAGE, MIB, hugepages_needed, pool_bytes, thp_enabled
 
 NR_HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")

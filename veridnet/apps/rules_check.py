@@ -125,8 +125,9 @@ def check(path: str | os.PathLike[str], format: str | None = None) -> Report:
 
 def made(rules: RuleSet, lines: Sequence[Line]) -> Made:
     """Builds a table of the rules, as a forwarder does, and asks it for its engines."""
+    from veridnet.eal import eal_runs
     from veridnet.rules.table import FlowTable
-    from veridnet.runtime import Runtime, eal_runs
+    from veridnet.runtime import Runtime
 
     counts = Counter(line.engine for line in lines)
     engines, problem = "", ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from veridnet.runtime import memory_available
+from veridnet.eal import memory_available
 
 MIB = 1 << 20
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from veridnet._native.actions import ActionProgram
 from veridnet._native.burst import Burst
 from veridnet._native.ruletable import ENGINES, RuleTable
+from veridnet.eal import eal_runs
 from veridnet.errors import ClosedError, ConfigError, PoolError, StateError, VeridnetError
 from veridnet.headers.columns import Columns, HeaderTable
 from veridnet.rules import actions, memory
@@ -30,7 +31,6 @@ from veridnet.rules.reload import make_it
 from veridnet.rules.rule import Rule, RuleSet, tree
 from veridnet.rules.runner import Runner
 from veridnet.rules.transaction import Entry, Transaction
-from veridnet.runtime import eal_runs
 
 if TYPE_CHECKING:
     import pandas
