@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -13,14 +12,6 @@ from hypothesis import settings
 # Shared machines pause: a slow example is no failure.
 settings.register_profile("veridnet", deadline=None, max_examples=300, database=None)
 settings.load_profile("veridnet")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def matches_are_parsed_once() -> None:
-    """Several tests load the same files of 10,000 rules: most of their time went into parsing."""
-    from veridnet.headers.match import program
-
-    program._kept = lru_cache(1 << 17)(program._kept.__wrapped__)
 
 
 @pytest.fixture(scope="session")
