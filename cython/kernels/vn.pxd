@@ -346,6 +346,7 @@ cdef extern from "vn_forward.h" nogil:
         rte_mempool *copy_pool
         vn_tx_policy policy
         uint16_t burst
+        bint flow_cache
     struct vn_worker:
         vn_forward *shared
         vn_lane *lanes

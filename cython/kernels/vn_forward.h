@@ -32,6 +32,7 @@ struct vn_forward {
 	struct rte_mempool *copy_pool;
 	enum vn_tx_policy policy;
 	uint16_t burst;
+	bool flow_cache; /* with rules: remember what flows found (vn_emc.h) */
 };
 
 struct vn_worker {

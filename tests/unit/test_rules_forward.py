@@ -332,3 +332,54 @@ def test_counters_as_a_data_frame() -> None:
     assert list(frame.index) == [0, 1]
     assert list(frame["match"]) == ["tcp", "udp"] and list(frame["priority"]) == [7, 0]
     assert list(frame.columns) == ["priority", "name", "match", "packets", "bytes"]
+
+
+def test_flow_cache(run_capture: Callable[..., Any]) -> None:
+    """Packets of a flow go where the first went; so do they without the cache, one by one."""
+    flows = [(proto, port, 64 + port % 2) for port in range(50, 90) for proto in (UDP, TCP)]
+    frames = [
+        bytes(Ether(src=A, dst=B) / IP(dst="10.0.0.2", id=k, ttl=ttl) / proto(dport=port))
+        for k in range(20) for proto, port, ttl in flows
+    ]  # fmt: skip
+    frames[100:100] = [frames[0][:n] for n in (14, 20, 34)] * 5  # cut ones
+    rules = [("udp dst port 53", ["forward 2"]), ("l4_dst in 60..70 and ip_ttl == 64", ["drop"]),
+             ("tcp dst portrange 75-80", ["forward 0"]), ("tcp", ["count"])]  # fmt: skip
+    sent, table, totals, _ = run_capture(frames, rules)
+    again, other, without, _ = run_capture(frames, rules, flow_cache=False)
+    assert sent == again
+    assert totals == without
+    assert [counts(table, k) for k in range(4)] == [counts(other, k) for k in range(4)]
+    assert table.info()["cached"] > len(frames) / 2
+    assert other.info()["cached"] == 0
+
+
+def test_flow_cache_and_bytes(run_capture: Callable[..., Any]) -> None:
+    """What only BPF can say differs within a flow: nothing is remembered."""
+    frames = [frame(k, 53) for k in range(200)]
+    sent, table, _, _ = run_capture(frames, [("ip[5] & 1 == 1", ["forward 2"])])
+    assert ids(sent[2]) == list(range(1, 200, 2))
+    assert table.info()["cached"] == 0
+
+
+def test_flow_cache_sees_each_version(tmp_path: Path, write_pcap: Any, frames_of: Any) -> None:
+    """A table that changes while it is in use: what was remembered is forgotten."""
+    write_pcap(tmp_path / "in.pcap", [frame(k, 53) for k in range(64)])
+    with vn.Runtime() as rt, vn.FlowTable(ports=["a", "b", "c"]) as table:
+        ports = [rt.add_port("pcap", name="a", rx=str(tmp_path / "in.pcap"), infinite=True)]
+        ports += [rt.add_port("null", name=name, no_rx=True) for name in "bc"]
+        forwarder = rt.forwarder(ports, rules=table, destinations=[1, 0, 0], macs=[None] * 3)
+        forwarder.start()
+        for turn in range(20):
+            id = table.add("udp", [("forward c", "drop")[turn % 2]])
+            assert table.wait(5)
+            before = ports[1].counters()["tx_packets"]
+            time.sleep(0.01)
+            assert ports[1].counters()["tx_packets"] == before, "none goes the old way"
+            table.remove(id)
+            assert table.wait(5)
+        time.sleep(0.01)
+        assert ports[1].counters()["tx_packets"] > before
+        forwarder.stop()
+        assert rt.balance().balanced
+        assert table.info()["cached"] > 0
+        forwarder.release()

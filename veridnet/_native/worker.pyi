@@ -32,6 +32,7 @@ class Forwarder:
         stations: int = 8192,
         age_s: float = 300.0,
         rules: RuleTable | None = None,
+        flow_cache: bool = True,
         socket: int = -1,
     ) -> Self: ...
     def start(self) -> None: ...

@@ -75,6 +75,10 @@ def add_parser(sub: Any) -> None:
         help="put rules that drop into the ports, as far as these take them (rte_flow)",
     )  # fmt: skip
     f.add_argument(
+        "--no-flow-cache", dest="flow_cache", action="store_false", default=None,
+        help="look rules up for each packet, not once for each flow",
+    )  # fmt: skip
+    f.add_argument(
         "--age", type=common.number(float, "--age 300"), metavar="S",
         help="bridge: forget a silent station after S seconds (300)",
     )  # fmt: skip

@@ -66,7 +66,7 @@ cdef class Forwarder:
     def __cinit__(self, list ports, list lcores, *, list destinations=None, list macs=None,
                   list receive, Mempool copy_pool not None, int burst=32, int64_t count=-1,
                   str policy="retry", int stations=8192, double age_s=300.0, RuleTable rules=None,
-                  int socket=-1):
+                  bint flow_cache=True, int socket=-1):
         global _serial
         cdef NativePort port, out
         cdef vn.vn_worker *w
@@ -111,6 +111,7 @@ cdef class Forwarder:
         memset(&self.shared, 0, sizeof(self.shared))
         self.shared.budget = count
         self.shared.burst = burst
+        self.shared.flow_cache = flow_cache
         self.shared.policy = vn.VN_TX_RETRY if policy == "retry" else vn.VN_TX_DROP
         self.shared.copy_pool = copy_pool.check()
         self.rules = rules
