@@ -298,9 +298,13 @@ vn_simd_best(void)
 int
 vn_simd_get(void)
 {
-	if (unlikely(simd_level < 0))
-		simd_level = vn_simd_best();
-	return simd_level;
+	int level = __atomic_load_n(&simd_level, __ATOMIC_RELAXED);
+
+	if (unlikely(level < 0)) {
+		level = vn_simd_best();
+		__atomic_store_n(&simd_level, level, __ATOMIC_RELAXED);
+	}
+	return level;
 }
 
 int

@@ -92,14 +92,14 @@ unlink_rule(struct vn_rules *t, struct vn_rule *r)
 			vn_tuples_remove(t->state->delta, r->nodes[k]);
 	r->home = 0;
 	if (r->steps) {
-		struct vn_specials *s;
+		struct vn_specials *s, *old = t->state->specials;
 
 		r->unlinked = true;
-		s = specials_create(t->state->specials, NULL, 0);
+		s = specials_create(old, NULL, 0);
 		if (s == NULL)
 			return; /* the next change takes it out */
-		vn_rules_later(t, t->state->specials, free);
 		RELEASE(&t->state->specials, s);
+		vn_rules_later(t, old, free); /* readers that are quiescent from here on have the new ones */
 	}
 }
 

@@ -309,7 +309,7 @@ add_box(struct vn_tuples *ts, struct vn_rule *rule, const struct vn_box *box)
 		__atomic_store_n(&t->max_order, n->order, __ATOMIC_RELEASE);
 	link(t->buckets, n);
 	__atomic_store_n(&t->n_nodes, t->n_nodes + 1, __ATOMIC_RELEASE);
-	ts->n_nodes++;
+	__atomic_store_n(&ts->n_nodes, ts->n_nodes + 1, __ATOMIC_RELAXED);
 	return n;
 }
 
@@ -348,7 +348,7 @@ vn_tuples_remove(struct vn_tuples *ts, struct vn_node *node)
 	if (b->heads[at] == NULL)
 		__atomic_store_n(&b->tags[at], 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->n_nodes, t->n_nodes - 1, __ATOMIC_RELAXED);
-	ts->n_nodes--;
+	__atomic_store_n(&ts->n_nodes, ts->n_nodes - 1, __ATOMIC_RELAXED);
 	/* The bound is too large now, which costs time only: it is computed anew once in a while.
 	 */
 	if (++t->removed > 64 + t->n_nodes) {
