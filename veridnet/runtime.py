@@ -17,6 +17,7 @@ from veridnet._native import burst as native_burst
 from veridnet._native import eal
 from veridnet._native.memory import Mempool
 from veridnet._native.port import NativePort
+from veridnet._native.ruletable import RuleTable
 from veridnet._native.worker import Forwarder
 from veridnet.account import Totals
 from veridnet.config import LOG_LEVELS, PortSpec, RuntimeConfig, parse_port, parse_vdev
@@ -360,7 +361,9 @@ class Runtime:
     def forwarder(self, ports: list[Port], workers: int = 1, **options: Any) -> Forwarder:
         """A Forwarder (see there) over `ports` on the first `workers` worker lcores.
 
-        ``rules=`` a FlowTable: its rules are asked first, and name ports by their index here.
+        ``rules=`` a FlowTable: its rules are asked first, and name ports by their index here or by
+        name. ConfigError if it is bound to others, or a rule needs Python. (Or a native table,
+        whose actions know their ports.)
         """
         self._check()
         if not 1 <= workers <= len(self._eal.cpus):
@@ -369,8 +372,12 @@ class Runtime:
                 hint="lcores= names the CPUs of the workers",
             )
         if (rules := options.get("rules")) is not None:
-            # A FlowTable, or the native table itself.
-            options["rules"] = getattr(rules, "native", rules)
+            if isinstance(rules, RuleTable):
+                options["rules"] = rules
+            else:
+                rules.bind([port.name for port in ports])
+                rules.require_native()
+                options["rules"] = rules.native
         placement.keep_interrupts_off(self._eal.cpus[:workers])
         bridging = options.get("destinations") is None
         room = options.get("stations", 8192) * 256 + 2 * MIB if bridging else 0

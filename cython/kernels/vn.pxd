@@ -181,7 +181,10 @@ cdef extern from "vn_rules.h" nogil:
         uint64_t bytes
     struct vn_none:
         uint64_t since
+    struct vn_state:
+        uint64_t version
     struct vn_rules:
+        vn_state *state
         uint64_t n_garbage
         const vn_none *none
     struct vn_merge:

@@ -1,14 +1,17 @@
 """Counters over a Unix socket."""
 
+import contextlib
 import os
 import socket
 import stat
 import threading
+import time
 
 import numpy as np
 import pytest
 
 import veridnet as vn
+from veridnet.apps import rules_watch
 from veridnet.rules import monitor
 from veridnet.rules.rule import Rule
 
@@ -101,3 +104,51 @@ def test_table_snapshot():
         (1, 7, 420),
     ]
     assert found["rules"][0]["actions"] == ["drop"]
+
+
+RULE = {"id": 0, "name": "", "priority": 0, "match": "", "actions": [], "packets": 0, "bytes": 0}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"rules": 5}, {"rules": [{"id": 1}]}, {"rules": [{**RULE, "bytes": "x"}]},
+     {"rules": [RULE], "missed": 3}, {"rules": [RULE], "seconds": "x"}],
+)  # fmt: skip
+def test_what_is_no_snapshot(path, answer):
+    with (
+        monitor.Monitor(lambda: answer, path),
+        pytest.raises(vn.VeridnetError, match="is no snapshot of rules"),
+    ):
+        rules_watch.ask(path)
+
+
+@pytest.mark.parametrize("kind", ["much", "long", "deep"])
+def test_answers_without_end(path, monkeypatch, kind):
+    monkeypatch.setattr(monitor, "MOST", 1 << (20 if kind == "much" else 40))
+
+    def serve():
+        made, _ = listener.accept()
+        with made, contextlib.suppress(OSError):
+            while kind != "deep":
+                made.sendall(b"[" * (1 if kind == "long" else 1 << 16))
+                time.sleep(0.001)
+            made.sendall(b"[" * 200_000)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(vn.VeridnetError, match="no answer in|ended while"):
+            monitor.query(path, 0.3 if kind == "long" else 5)
+        thread.join()
+
+
+def test_another_program_that_does_not_answer_is_no_hindrance(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "folder", lambda: str(tmp_path))
+    one = str(tmp_path / "rules-1.sock")
+    with (
+        monitor.Monitor(lambda: 1 / 0, str(tmp_path / "rules-2.sock")),
+        monitor.Monitor(lambda: {"file": "/r.toml"}, one),
+    ):
+        assert rules_watch.find("/r.toml") == one

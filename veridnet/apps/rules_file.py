@@ -19,6 +19,8 @@ logger = logging.getLogger("veridnet.rules")
 LOOK_S = 1.0
 #: Seconds that a changed file must stay as it is: who writes it may be at it still.
 SETTLE_S = 0.2
+#: So many failed reloads are told in the summary; all are in the log.
+MOST_FAILURES = 100
 
 
 def load_table(path: str, ports: Sequence[str]) -> Any:
@@ -111,13 +113,15 @@ class RulesFile:
         self.seen = self._changed = stamp
         try:
             counts = self.table.reload(self.path)
-        except (VeridnetError, OSError) as e:
+        except (VeridnetError, OSError, MemoryError) as e:
             hint = getattr(e, "hint", "")
-            text = f"rules {self.name}: not reloaded, the rules before stay: {e}" + (
+            why = str(e) or "no memory for them"
+            text = f"rules {self.name}: not reloaded, the rules before stay: {why}" + (
                 f" ({hint})" if hint else ""
             )
             logger.warning("%s", text)
-            self._failures.append(text)
+            if len(self._failures) < MOST_FAILURES:
+                self._failures.append(text)
             return False
         self.reloads += 1
         logger.info("rules %s: reloaded: %s", self.name,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from veridnet.errors import ConfigError
+from veridnet.errors import ConfigError, VeridnetError
 from veridnet.rules import monitor
+
+_WORDS = {"id", "name", "priority", "match", "actions"}
 
 
 def find(which: str | None) -> str:
@@ -30,8 +32,35 @@ def find(which: str | None) -> str:
 def _runs(path: str, file: str) -> bool:
     import os
 
-    there = str(monitor.query(path).get("file", ""))
+    try:
+        there = str(monitor.query(path).get("file", ""))
+    except VeridnetError:  # it ends, or is none of ours
+        return False
     return bool(there) and os.path.realpath(there) == os.path.realpath(file)
+
+
+def ask(path: str) -> dict[str, Any]:
+    """A snapshot of the program that serves `path`. VeridnetError says why there is none."""
+    found = monitor.query(path)
+    if not _is_snapshot(found):
+        raise VeridnetError(f"{path}: its answer is no snapshot of rules")
+    return found
+
+
+def _is_snapshot(found: Mapping[str, Any]) -> bool:
+    """Has it what readers of a snapshot rely on?"""
+    rules, missed = found.get("rules"), found.get("missed", {"packets": 0, "bytes": 0})
+    return (
+        isinstance(found.get("pid"), int)
+        and isinstance(found.get("seconds"), int | float)
+        and isinstance(rules, list)
+        and all(isinstance(rule, dict) and _WORDS <= rule.keys() for rule in rules)
+        and all(
+            isinstance(counted, dict)
+            and all(isinstance(counted.get(key), int) for key in ("packets", "bytes"))
+            for counted in [*rules, missed]
+        )
+    )
 
 
 def with_rates(now: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:

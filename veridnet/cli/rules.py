@@ -319,8 +319,7 @@ def bench(args: argparse.Namespace) -> int:
 
 def watch(args: argparse.Namespace) -> int:
     """Runs ``rules watch``."""
-    from veridnet.apps.rules_watch import find, with_rates
-    from veridnet.rules import monitor
+    from veridnet.apps.rules_watch import ask, find, with_rates
 
     common.setup_logging(args.verbose)
     if not 0.05 <= args.interval <= 3600:
@@ -332,7 +331,7 @@ def watch(args: argparse.Namespace) -> int:
     try:
         while not stop.is_set():
             try:
-                now = monitor.query(path)
+                now = ask(path)
             except VeridnetError:
                 if shown and not os.path.exists(path):
                     break  # the program has ended

@@ -38,6 +38,7 @@ REST = 3.0
 TICK_S = 0.1
 #: ... while the table changes.
 BUSY_TICK_S = 0.02
+MOST_PROBLEMS = 1000
 
 
 class Level:
@@ -100,8 +101,13 @@ class Keeper:
         self.changed_at = time.monotonic()
         self.timed = timed
         if (self.automatic or timed) and self.thread is None:
-            self.thread = threading.Thread(target=self.run, name="veridnet-rules", daemon=True)
-            self.thread.start()
+            thread = threading.Thread(target=self.run, name="veridnet-rules", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as e:  # the next change tries it again
+                self.note(f"rules: no thread to merge them, nor for timeouts: {e}")
+            else:
+                self.thread = thread
 
     def run(self) -> None:
         """The thread."""
@@ -121,29 +127,41 @@ class Keeper:
         changing = self.automatic and time.monotonic() - self.changed_at < 2 * QUIET_S
         return BUSY_TICK_S if changing else TICK_S
 
+    def note(self, problem: str) -> None:
+        """Tells a problem in the table's, of which there are not more than MOST_PROBLEMS."""
+        table = self.table()
+        if table is not None and len(table.problems) < MOST_PROBLEMS:
+            table.problems.append(problem)
+
     @contextmanager
     def complaints(self, table: FlowTable) -> Iterator[None]:
         """What goes wrong in a thread is said in the log and among the table's problems."""
         try:
             yield
         except VeridnetError as e:
-            logger.warning("rules: %s", e)
-            table.problems.append(str(e))
+            if not table._closed:
+                logger.warning("rules: %s", e)
+                self.note(str(e))
         except MemoryError:
             logger.warning("rules: no memory to merge; lookups go on as they are")
-        except Exception as e:  # on_expire's, which is not ours
+        except BaseException as e:  # on_expire's, which is not ours
             logger.exception("rules: on_expire failed")
-            table.problems.append(f"on_expire failed: {type(e).__name__}: {e}")
+            self.note(f"on_expire failed: {type(e).__name__}: {e}")
 
     def look_after(self, table: FlowTable) -> None:
         """Merges what is worth it: a base in a thread of its own, as it may take long."""
         info = table._native.info()
         born, self.version = self.version, info["version"]
         if self.wants_base(table, info) and (self.builder is None or not self.builder.is_alive()):
-            self.builder = threading.Thread(
+            builder = threading.Thread(
                 target=self.build_base, name="veridnet-rules-base", daemon=True
             )
-            self.builder.start()
+            try:
+                builder.start()
+            except RuntimeError:  # there is no thread to be had
+                self.merge_now()
+            else:
+                self.builder = builder
         elif self.wants_middle(table, info, born):
             self.merge_middle(table, born)
 
@@ -201,8 +219,14 @@ class Keeper:
         builder = self.builder
         if builder is not None and builder is not threading.current_thread():
             builder.join()
-        with self.base.work, self.middle.work:
+        with self.still():
             pass
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """While nothing is merged. The table's lock is only taken inside."""
+        with self.base.work, self.middle.work:
+            yield
 
     def settle(self, seconds: float) -> bool:
         """Waits until no merge is due; False: not in that time."""

@@ -28,6 +28,8 @@ from veridnet.errors import ConfigError, StateError, VeridnetError
 
 #: A reader that is slower than this many seconds is left.
 PATIENCE = 2.0
+#: Bytes of an answer: 300,000 rules have 60 MB.
+MOST = 1 << 30
 
 
 def folder() -> str:
@@ -53,7 +55,14 @@ def running() -> list[str]:
         return []
     paths = [os.path.join(folder(), name) for name in names]
     alive = [p for p in paths if p.endswith(".sock") and _answers(p)]
-    return sorted(alive, key=lambda p: os.stat(p).st_ctime)
+    return sorted(alive, key=_age)
+
+
+def _age(path: str) -> float:
+    try:
+        return os.stat(path).st_ctime
+    except OSError:  # it ended meanwhile
+        return 0.0
 
 
 def _answers(path: str) -> bool:
@@ -71,16 +80,19 @@ def query(path: str, timeout: float = 5.0) -> dict[str, Any]:
     data = bytearray()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+            until = time.monotonic() + timeout
             s.settimeout(timeout)
             s.connect(path)
             while part := s.recv(1 << 16):
                 data += part
+                if len(data) > MOST or time.monotonic() > until:
+                    raise TimeoutError
         found = json.loads(data)
     except (FileNotFoundError, ConnectionRefusedError):
         raise VeridnetError(f"{path}: no program serves its rules there") from None
     except TimeoutError:
         raise VeridnetError(f"{path}: no answer in {timeout:g} s") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise VeridnetError(f"{path}: the program ended while it answered") from None
     except OSError as e:
         raise VeridnetError(f"{path}: {e.strerror}") from None

@@ -27,6 +27,7 @@ from veridnet.rules.boxes import boxes
 from veridnet.rules.compile import Cache, Programs
 from veridnet.rules.fill import plain_column
 from veridnet.rules.keeper import Keeper
+from veridnet.rules.lock import OwnLock
 from veridnet.rules.reload import make_it
 from veridnet.rules.rule import Rule, RuleSet, tree
 from veridnet.rules.runner import Runner
@@ -104,7 +105,7 @@ class FlowTable:
         self.problems: list[str] = []
         self.on_expire: Callable[[Expired], None] | None = None
         self._native = RuleTable()
-        self._lock = threading.RLock()
+        self._lock = OwnLock()
         self._entries: dict[int, Entry] = {}
         self._places = 0
         self._reading_bytes = 0  # rules that do
@@ -207,15 +208,17 @@ class FlowTable:
             self._check()
             if self._open is not None:
                 raise StateError("a transaction is open already")
-            self._open = Transaction(self)
+            change = Transaction(self)
             try:
-                yield self._open
-                self._open.commit()
+                self._open = change
+                yield change
+                change.commit()
             except BaseException:
-                self._open.roll_back()
+                change.roll_back()
                 raise
             finally:
                 self._open = None
+                change.ended = True
 
     @contextmanager
     def _change(self) -> Iterator[Transaction]:
@@ -278,8 +281,6 @@ class FlowTable:
         return self._programs(rule.actions)
 
     def _changed(self, change: Transaction) -> None:
-        for entries, step in ((change.gone, -1), (change.now, 1)):
-            self._reading_bytes += step * sum(e.match.needs_packets for e in entries.values())
         for id, old in change.gone.items():
             new = change.now.get(id)
             if new is None or new.added != old.added:
@@ -489,8 +490,10 @@ class FlowTable:
         """The rules and their counters as a DataFrame, by id. Needs pandas."""
         from veridnet.headers import interop
 
-        frame = interop.need("pandas", "pandas").DataFrame.from_records(self.stats(), index="id")
-        frame.insert(2, "match", [self._entries[id].rule.match for id in frame.index])
+        pandas = interop.need("pandas", "pandas")
+        with self._lock:
+            frame = pandas.DataFrame.from_records(self.stats(), index="id")
+            frame.insert(2, "match", [self._entries[id].rule.match for id in frame.index])
         return frame
 
     def info(self) -> dict[str, Any]:
@@ -501,15 +504,17 @@ class FlowTable:
         """Which rules match a packet, which wins, and why: see `veridnet.rules.explain`."""
         from veridnet.rules.explain import explain
 
-        return explain(
-            self.rules(), packet, in_port=in_port, sets=self._sets, default=self._default
-        )
+        with self._lock:
+            rules, sets, default = self.rules(), self._sets, self._default
+        return explain(rules, packet, in_port=in_port, sets=sets, default=default)
 
     def conflicts(self) -> list[Conflict]:
         """Rules that others hide: see `veridnet.rules.conflicts`."""
         from veridnet.rules.conflicts import conflicts
 
-        return conflicts(self.rules(), sets=self._sets)
+        with self._lock:
+            rules, sets = self.rules(), self._sets
+        return conflicts(rules, sets=sets)
 
     # -- engines --------------------------------------------------------------------------------
 
@@ -530,8 +535,10 @@ class FlowTable:
 
     @merging.setter
     def merging(self, value: bool) -> None:
-        self._keeper.automatic = bool(value)
-        self._keeper.wake(bool(self._timed))
+        with self._lock:
+            self._check()
+            self._keeper.automatic = bool(value)
+            self._keeper.wake(bool(self._timed))
         if not value:
             self._keeper.pause()
 
@@ -563,46 +570,57 @@ class FlowTable:
     def expire(self, now: float | None = None) -> list[Expired]:
         """Removes the rules whose timeouts have passed (by `time.monotonic`), and returns them.
 
-        A thread calls it by itself, ten times a second; then each goes to ``on_expire``.
+        A thread calls it by itself, ten times a second; then each goes to ``on_expire``. What that
+        raises is raised when it has got them all. StateError in a transaction.
         """
         with self._lock:
             self._check()
+            if self._open is not None:
+                raise StateError("a transaction is open: rules cannot expire in it")
             out = overdue(self, time.monotonic() if now is None else now)
-            self.remove_rules(e.id for e in out)
-        if self.on_expire is not None:
-            for expired in out:
-                self.on_expire(expired)
+            if out:
+                self.remove_rules(e.id for e in out)
+        failed: BaseException | None = None
+        for expired in out:
+            if self.on_expire is not None:
+                try:
+                    self.on_expire(expired)
+                except BaseException as e:
+                    failed = failed or e
+        if failed is not None:
+            raise failed
         return out
 
     # -- life -----------------------------------------------------------------------------------
 
     def _check(self) -> None:
+        self._lock.check()
         if self._closed:
             raise ClosedError("the rule table was closed")
 
     def close(self) -> None:
-        """Frees the table. StateError while a forwarder, or `apply` in another thread, uses it.
+        """Frees the table, when a merge that is under way has ended.
 
-        May be called twice.
+        StateError while a forwarder, another thread that looks, or a transaction uses it: the table
+        then goes on. May be called twice.
         """
         if self._closed:
             return
+        if self._lock.forked:  # the parent's, who may have been changing it
+            self._closed = True
+            return
         if self._open is not None:
             raise StateError("a transaction is open: the table cannot be closed in it")
-        self._keeper.stop()
-        with self._lock:
+        with self._keeper.still(), self._lock:  # no merge nor change is under way, and none begins
+            if self._closed:
+                return
+            self._runners = threading.local()  # with them go the readers that they have
+            self._native.empty()
             for off in self._offloads:
                 off.release()
-            self._runners = threading.local()  # with them go the readers that they have
-            try:
-                self._native.empty()
-            except StateError:
-                # It goes on, and so does its thread.
-                self._keeper = Keeper(weakref.ref(self), automatic=self.merging)
-                self._keeper.wake(bool(self._timed))
-                raise
             self._entries.clear()
             self._closed = True
+        self._keeper.stop()  # without the lock, for which it may wait
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from veridnet._native.actions import ActionProgram
 from veridnet._native.ruletable import Match
+from veridnet.errors import StateError
 from veridnet.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -36,12 +37,19 @@ class Transaction:
     def __init__(self, table: FlowTable) -> None:
         self.table = table
         self.new: list[int] = []
+        self.ended = False
         self.default: tuple[ActionProgram | None, ...] = ()  # another, if it changes
         self.now: dict[int, Entry] = {}  # what is to be there under an id
         self.gone: dict[int, Entry] = {}  # what the table has there, and goes
 
+    def check(self) -> None:
+        """StateError when the block has ended: what is changed then would be lost."""
+        if self.ended:
+            raise StateError("the transaction has ended", hint="open another, or use the table's")
+
     def entry(self, id: int) -> Entry:
         """The rule that an id means within the transaction."""
+        self.check()
         found = self.now.get(id)
         if found is None:
             found = None if id in self.gone else self.table._entries.get(id)
@@ -60,6 +68,7 @@ class Transaction:
 
     def add_rules(self, rules: Iterable[Rule]) -> list[int]:
         """As `FlowTable.add_rules`."""
+        self.check()
         table, now = self.table, time.monotonic()
         made = [(rule, table._matches(rule.match), table._compile(rule)) for rule in rules]
         ids = table._native.new_ids(len(made))
@@ -87,20 +96,36 @@ class Transaction:
         self.now[id] = entry
 
     def commit(self) -> None:
-        """Makes it so."""
+        """Makes it so. An exception that comes from outside (Ctrl-C) undoes it, or comes after."""
         table = self.table
+        spare = [id for id in self.new if id not in self.now]
+        reading = table._reading_bytes
+        for entries, step in ((self.gone, -1), (self.now, 1)):
+            reading += step * sum(e.match.needs_packets for e in entries.values())
+        rules = [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()]
+        late: BaseException | None = None
         with table._offloads_follow(self):
-            table._native.commit(
-                [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()],
-                list(self.gone), *self.default,
-            )  # fmt: skip
-            spare = [id for id in self.new if id not in self.now]
-            self.new = []  # whatever comes now, these are in use
-            for id in self.gone:
-                del table._entries[id]
-            table._entries.update(self.now)
+            before = table._native.version
+            try:
+                table._native.commit(rules, list(self.gone), *self.default)
+            except BaseException as e:
+                if table._native.version == before:
+                    raise
+                late = e
+            while True:  # readers see it: there is no way back
+                try:
+                    self.new = []  # these are in use
+                    for id in self.gone:
+                        table._entries.pop(id, None)
+                    table._entries.update(self.now)
+                    table._reading_bytes = reading
+                    break
+                except BaseException as e:
+                    late = e
         table._changed(self)
         table._native.unused(spare)
+        if late is not None:
+            raise late
 
     def roll_back(self) -> None:
         """Forgets it."""

@@ -141,7 +141,8 @@ cdef class RuleTable:
             raise MemoryError
 
     def __dealloc__(self):
-        if self.ptr != NULL and not vn.vn_forked and not self.in_use and not self.users:
+        if (self.ptr != NULL and not vn.vn_forked and not self.in_use and not self.users
+                and not self.merging):  # a child that was forked while its parent merged
             self.empty()
         free(self.by_id)
 
@@ -415,8 +416,10 @@ cdef class RuleTable:
         cdef int rc
         cdef uint64_t us = <uint64_t>(seconds * 1e6)
         self.check()
+        self.in_use += 1        # nobody frees it meanwhile
         with nogil:
             rc = vn.vn_rules_wait(self.ptr, us)
+        self.in_use -= 1
         self.collect()
         return rc == 0
 
@@ -483,6 +486,11 @@ cdef class RuleTable:
             out[k, 1] = sums.bytes - <uint64_t>octets
         return result
 
+    @property
+    def version(self) -> int:
+        """How many changes were committed."""
+        return self.check().state.version
+
     def info(self) -> dict:
         """How it is made up: rules, boxes, engines, delta, garbage."""
         cdef vn.vn_rules_info_t i
@@ -494,7 +502,10 @@ cdef class RuleTable:
 
     def empty(self) -> None:
         """Removes all rules and frees everything: no reader may be there. May be called twice."""
+        cdef vn.vn_merge *m
+        cdef char error[200]
         cdef uint32_t i
+        cdef int rc
         if self.ptr == NULL:
             return
         if self.in_use or self.users or self.merging[0] or self.merging[1]:
@@ -503,11 +514,12 @@ cdef class RuleTable:
         remove = [i for i in range(self.n_ids) if self.by_id[i] != NULL]
         if remove:
             self.commit([], remove)
-        try:
-            self.merge("tuple")     # an empty base ...
-            self.merge("tuple", level="middle")  # ... and nothing beside it
-        except (MemoryError, PoolError):
-            pass
+        # An empty base, and nothing beside it, at once: while others run, a reader may come.
+        for level in LEVELS.values():
+            m = vn.vn_merge_begin(self.ptr, level, <uint64_t>-1, 0)
+            if m != NULL:
+                rc = vn.vn_merge_build(m, ENGINES["tuple"], 0, error, sizeof(error))
+                vn.vn_merge_end(self.ptr, m, rc == 0)
         while self.ptr.n_garbage:
             self.collect()
         self.collect()

@@ -130,7 +130,8 @@ cdef class ActionRunner:
         cdef NativePort port
         cdef uint16_t n, left
         if self.busy:
-            raise StateError("another thread applies rules with this runner")
+            raise StateError("rules are being applied with this runner already: "
+                             "by another thread, or by the one whose function this is")
         burst.check_movable("apply rules")
         for port in self.ports:
             if port is not None:
