@@ -139,7 +139,7 @@ def test_answers_without_end(path, monkeypatch, kind):
         listener.listen()
         thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(vn.VeridnetError, match="no answer in|ended while"):
+        with pytest.raises(vn.VeridnetError, match=r"no answer in|ended while"):
             monitor.query(path, 0.3 if kind == "long" else 5)
         thread.join()
 

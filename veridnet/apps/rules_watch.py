@@ -54,7 +54,7 @@ def _is_snapshot(found: Mapping[str, Any]) -> bool:
         isinstance(found.get("pid"), int)
         and isinstance(found.get("seconds"), int | float)
         and isinstance(rules, list)
-        and all(isinstance(rule, dict) and _WORDS <= rule.keys() for rule in rules)
+        and all(isinstance(rule, dict) and rule.keys() >= _WORDS for rule in rules)
         and all(
             isinstance(counted, dict)
             and all(isinstance(counted.get(key), int) for key in ("packets", "bytes"))
