@@ -10,7 +10,9 @@
 #include "vn_rows.h"
 #include "vn_rules.h"
 
+#ifndef VN_EMC_BITS
 #define VN_EMC_BITS 15 /* 2 MiB: one huge page */
+#endif
 #define VN_EMC_KEY 48u /* bytes: the columns of an IPv6 five-tuple, and those of the shape */
 #define VN_EMC_PARTS 24u
 #define VN_EMC_WINDOW 8192u /* lookups after which the cache is judged ... */

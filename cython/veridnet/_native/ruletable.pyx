@@ -142,7 +142,7 @@ cdef class RuleTable:
 
     def __dealloc__(self):
         if (self.ptr != NULL and not vn.vn_forked and not self.in_use and not self.users
-                and not self.merging):  # a child that was forked while its parent merged
+                and not (self.merging[0] or self.merging[1])):  # a child, forked in a merge
             self.empty()
         free(self.by_id)
 
@@ -515,7 +515,7 @@ cdef class RuleTable:
         if remove:
             self.commit([], remove)
         # An empty base, and nothing beside it, at once: while others run, a reader may come.
-        for level in LEVELS.values():
+        for level in range(2):
             m = vn.vn_merge_begin(self.ptr, level, <uint64_t>-1, 0)
             if m != NULL:
                 rc = vn.vn_merge_build(m, ENGINES["tuple"], 0, error, sizeof(error))
