@@ -99,7 +99,8 @@ unlink_rule(struct vn_rules *t, struct vn_rule *r)
 		if (s == NULL)
 			return; /* the next change takes it out */
 		RELEASE(&t->state->specials, s);
-		vn_rules_later(t, old, free); /* readers that are quiescent from here on have the new ones */
+		/* Readers that are quiescent from here on have the new ones. */
+		vn_rules_later(t, old, free);
 	}
 }
 
