@@ -244,7 +244,12 @@ def case(label: str, headers: int, cache: bool, bar: float | None = None) -> Cas
     def own(seconds: int) -> float:
         from rules import forwarding
 
-        return 1e3 / forwarding(RULES, True, seconds, headers=headers, memory="hugepages")["ns"]
+        return (
+            1e3
+            / forwarding(RULES, True, seconds, headers=headers, memory="hugepages", cache=cache)[
+                "ns"
+            ]
+        )
 
     return Case(
         f"{label}, net_pcap (infinite_rx) to net_null, 64 bytes",
@@ -284,7 +289,7 @@ BENCHMARKS = [
             case("whole trace, exact-match cache on", 0, True),
             case("whole trace, every lookup in the megaflow table", 0, False, 10),
         ],
-        notes=["the cache of Open vSwitch is off (emc-insert-inv-prob=0) in the last case"],
+        notes=["last case: no cache on both sides (emc-insert-inv-prob=0, --no-flow-cache)"],
     ),
     Benchmark(
         "ovs-cycles", "the peer alone: cycles a packet in Open vSwitch with DPDK",

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "vn_base.h"
 #include "vn_emc.h"
 
 #include <stdlib.h>
@@ -22,8 +23,7 @@ vn_emc_create(void)
 		return NULL;
 	}
 	madvise(e->entries, ENTRIES * sizeof(*e->entries), MADV_HUGEPAGE); /* only a wish */
-	for (size_t i = 0; i < ENTRIES; i++)
-		e->entries[i].version = VN_NO_VERSION;
+	memset(e->entries, 0, ENTRIES * sizeof(*e->entries));
 	return e;
 }
 
@@ -37,12 +37,15 @@ vn_emc_free(struct vn_emc *e)
 
 /* Lays keys out: the larger columns first, so that none crosses a word. */
 static void
-plan(struct vn_emc *e, const uint64_t *need)
+plan(struct vn_emc *e, const struct vn_state *s)
 {
+	uint64_t need[2] = {0};
 	uint32_t offset = 0;
 
-	e->need[0] = need[0];
-	e->need[1] = need[1];
+	for (uint32_t k = 0; k < VN_LEVELS; k++)
+		for (int w = 0; s->levels[k] && w < 2; w++)
+			need[w] |= s->levels[k]->need[w];
+	e->state = s->number;
 	e->n_parts = e->n_fields = 0;
 	e->fits = false;
 	for (uint16_t size = 8; size; size /= 2) {
@@ -73,10 +76,10 @@ plan(struct vn_emc *e, const uint64_t *need)
 }
 
 bool
-vn_emc_usable(struct vn_emc *e, const uint64_t *need, uint32_t n)
+vn_emc_usable(struct vn_emc *e, const struct vn_state *s, uint32_t n)
 {
-	if (unlikely(need[0] != e->need[0] || need[1] != e->need[1]))
-		plan(e, need);
+	if (unlikely(s->number != e->state))
+		plan(e, s);
 	if (e->resting) {
 		e->resting -= RTE_MIN(e->resting, (uint64_t)n);
 		return false;
@@ -102,26 +105,25 @@ same(const uint8_t *a, const uint8_t *b, uint32_t bytes)
 }
 
 static __rte_always_inline uint32_t
-compare(struct vn_emc *e, uint64_t version, uint32_t n, uint32_t stride, uint8_t *wanted,
-	const struct vn_rule **hit)
+compare(struct vn_emc *e, uint32_t n, uint32_t stride, uint8_t *unknown, const struct vn_rule **hit)
 {
 	uint32_t missing = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct vn_emc_entry *x = &e->entries[e->slots[i]];
-		bool known = (x->version == version) &
+		bool known = (x->state == e->state) &
 			     same(x->key, e->keys + (size_t)i * stride, stride);
 
 		hit[i] = known ? x->rule : NULL;
-		wanted[i] = !known;
+		unknown[i] = !known;
 		missing += !known;
 	}
 	return missing;
 }
 
 uint32_t
-vn_emc_look(struct vn_emc *e, uint64_t version, const struct vn_columns *c, uint32_t from,
-	    uint32_t n, uint8_t *wanted, const struct vn_rule **hit)
+vn_emc_look(struct vn_emc *e, const struct vn_columns *c, uint32_t from, uint32_t n,
+	    uint8_t *unknown, const struct vn_rule **hit)
 {
 	uint32_t missing;
 
@@ -133,13 +135,13 @@ vn_emc_look(struct vn_emc *e, uint64_t version, const struct vn_columns *c, uint
 	vn_rows_keys(c, e->parts, e->n_parts, NULL, from, n, e->stride, e->keys);
 	switch (e->stride) {
 	case 16:
-		missing = compare(e, version, n, 16, wanted, hit);
+		missing = compare(e, n, 16, unknown, hit);
 		break;
 	case 32:
-		missing = compare(e, version, n, 32, wanted, hit);
+		missing = compare(e, n, 32, unknown, hit);
 		break;
 	default:
-		missing = compare(e, version, n, 48, wanted, hit);
+		missing = compare(e, n, 48, unknown, hit);
 	}
 	e->looked += n;
 	e->found += n - missing;
@@ -148,15 +150,14 @@ vn_emc_look(struct vn_emc *e, uint64_t version, const struct vn_columns *c, uint
 }
 
 void
-vn_emc_learn(struct vn_emc *e, uint64_t version, uint32_t n, const uint8_t *wanted,
-	     const struct vn_rule *const *hit)
+vn_emc_learn(struct vn_emc *e, uint32_t n, const uint8_t *learn, const struct vn_rule *const *hit)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct vn_emc_entry *x = &e->entries[e->slots[i]];
 
-		if (!wanted[i])
+		if (!learn[i])
 			continue;
-		x->version = version;
+		x->state = e->state;
 		x->rule = hit[i];
 		memcpy(x->key, e->keys + (size_t)i * e->stride, e->stride);
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * An exact-match cache before the engines, as Open vSwitch has one: packets of one flow find the
- * rule that the flow's last packet found. It belongs to one reader and is exact: what was found is
- * used for the same values of all columns that the rules read, in the same version of the table,
- * only. Traffic whose flows do not come again turns it off for a while.
+ * An exact-match cache before the engines, as Open vSwitch has one: packets of one flow find what
+ * the flow's last packet found in base and middle. It belongs to one reader and is exact: an answer
+ * is used for the same values of all columns that those two read, and as long as they are the same
+ * two. What came since is in the delta, which is searched as ever. Traffic whose flows do not come
+ * again turns it off for a while.
  */
 #ifndef VN_EMC_H
 #define VN_EMC_H
@@ -19,15 +20,15 @@
 #define VN_EMC_REST 16u	    /* ... and for how many windows it rests if fewer than half hit */
 
 struct vn_emc_entry {
-	uint64_t version;
-	const struct vn_rule *rule; /* valid as long as the table has that version */
+	uint64_t state;		    /* its number; 0: empty */
+	const struct vn_rule *rule; /* valid as long as readers see that state; may be NULL */
 	uint8_t key[VN_EMC_KEY];
 };
 
 struct vn_emc {
 	struct vn_emc_entry *entries;
-	uint64_t need[2]; /* the columns that keys are made of */
-	bool fits;	  /* do they? */
+	uint64_t state; /* which its keys are for */
+	bool fits;	/* do they? */
 	uint32_t stride, n_parts, n_fields;
 	struct vn_key_part parts[VN_EMC_PARTS];
 	struct vn_masked fields[VN_EMC_PARTS];
@@ -40,14 +41,14 @@ struct vn_emc {
 
 struct vn_emc *vn_emc_create(void);
 void vn_emc_free(struct vn_emc *e);
-/* May the next n lookups, by these columns, be asked for here? */
-bool vn_emc_usable(struct vn_emc *e, const uint64_t *need, uint32_t n);
-/* hit[i]: what is known of row from + i; wanted[i]: 1 where nothing is. Returns how many those are.
- */
-uint32_t vn_emc_look(struct vn_emc *e, uint64_t version, const struct vn_columns *c, uint32_t from,
-		     uint32_t n, uint8_t *wanted, const struct vn_rule **hit);
-/* Learns the rows that were wanted. */
-void vn_emc_learn(struct vn_emc *e, uint64_t version, uint32_t n, const uint8_t *wanted,
+/* May the next n lookups be asked for here? */
+bool vn_emc_usable(struct vn_emc *e, const struct vn_state *s, uint32_t n);
+/* hit[i]: what base and middle have for row from + i, as far as that is known; unknown[i]: 1 where
+ * it is not. Returns how many those are. */
+uint32_t vn_emc_look(struct vn_emc *e, const struct vn_columns *c, uint32_t from, uint32_t n,
+		     uint8_t *unknown, const struct vn_rule **hit);
+/* Learns the rows where learn[i]. */
+void vn_emc_learn(struct vn_emc *e, uint32_t n, const uint8_t *learn,
 		  const struct vn_rule *const *hit);
 
 #endif

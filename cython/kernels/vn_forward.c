@@ -278,7 +278,7 @@ more(const struct vn_forward *f, struct vn_lane *l, struct rte_mbuf **pkts)
 {
 	uint16_t n = 0, got;
 
-	while (n + 2 * f->burst <= VN_GATHER) {
+	while (n + 2u * f->burst <= VN_GATHER) {
 		got = vn_rx(l->rxq, pkts + n, f->burst);
 		n += got;
 		if (got < f->burst)

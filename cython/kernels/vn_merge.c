@@ -155,6 +155,7 @@ publish(struct vn_rules *t, struct vn_state *s, struct vn_merge *m, struct vn_tu
 	s->delta = delta;
 	s->specials = old->specials;
 	s->version = old->version;
+	s->number = old->number + 1;
 	vn_rules_asks(t, s->need);
 	for (uint32_t k = 0; k < VN_LEVELS; k++) {
 		if (s->levels[k] == NULL)

@@ -434,6 +434,7 @@ vn_rules_create(void)
 		goto failed;
 	none = calloc(1, sizeof(*none));
 	t->state->table = t;
+	t->state->number = 1;
 	t->state->specials = specials_create(NULL, NULL, 0);
 	t->state->delta = vn_tuples_create(vn_rules_later, t);
 	t->state->levels[VN_BASE] = none ? vn_base_create(none, 0, VN_ENGINE_TUPLE, false, 0, error,

@@ -105,6 +105,7 @@ struct vn_state {
 	struct vn_specials *specials;
 	uint64_t need[2];
 	uint64_t version;
+	uint64_t number; /* no two states of a table have the same; from 1 */
 };
 
 struct vn_reader {

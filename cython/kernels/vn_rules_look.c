@@ -49,10 +49,11 @@ struct hidden {
 	uint32_t row;
 };
 
-/* What one level says of rows whose best order is below its largest. Returns how many it hides. */
+/* What one level says of rows whose best order is below its largest (and, if `unknown` is given,
+ * that are so). Returns how many it hides. */
 static uint32_t
 level_search(struct vn_reader *reader, const struct vn_base *b, const struct vn_columns *c,
-	     uint32_t from, uint32_t n, uint32_t ahead, bool first, uint64_t *best,
+	     uint32_t from, uint32_t n, uint32_t ahead, const uint8_t *unknown, uint64_t *best,
 	     const struct vn_rule **hit, struct hidden *hidden)
 {
 	uint64_t most = b->n_rules ? b->orders[1] : 0;
@@ -66,12 +67,11 @@ level_search(struct vn_reader *reader, const struct vn_base *b, const struct vn_
 		return 0;
 	}
 	for (uint32_t i = 0; i < n; i++)
-		some += wanted[i] = best[i] < most;
+		some += wanted[i] = best[i] < most && (unknown == NULL || unknown[i]);
 	if (some == 0)
 		return 0;
 	memset(index, 0, n * sizeof(index[0]));
-	vn_base_search(b, reader->keys, c, from, n, first ? ahead : 0, some == n ? NULL : wanted,
-		       index);
+	vn_base_search(b, reader->keys, c, from, n, ahead, some == n ? NULL : wanted, index);
 	dead = __atomic_load_n(&b->n_dead, __ATOMIC_RELAXED) != 0;
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t order = b->orders[index[i]];
@@ -88,33 +88,77 @@ level_search(struct vn_reader *reader, const struct vn_base *b, const struct vn_
 	return n_hidden;
 }
 
-/* The whole answer: of the base, of the middle, of the delta and of programs. Rows that are not
- * wanted (NULL: all are) keep what they have. */
-static void
-search_all(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbuf *const *pkts,
-	   uint32_t from, uint32_t n, uint32_t ahead, const uint8_t *wanted,
-	   const struct vn_rule **hit)
+/* What base and middle say. Returns how many rows they hide. */
+static uint32_t
+levels_search(struct vn_reader *reader, const struct vn_columns *c, uint32_t from, uint32_t n,
+	      uint32_t ahead, const uint8_t *unknown, uint64_t *best, const struct vn_rule **hit,
+	      struct hidden *hidden)
 {
-	const struct vn_state *s = reader->state;
-	const struct vn_base *first = s->levels[VN_BASE], *second = s->levels[VN_MIDDLE];
-	struct hidden hidden[VN_LEVELS * VN_RULE_ROWS];
-	uint64_t best[VN_RULE_ROWS];
+	const struct vn_base *first = reader->state->levels[VN_BASE],
+			     *second = reader->state->levels[VN_MIDDLE];
 	uint32_t n_hidden;
 
-	for (uint32_t i = 0; i < n; i++) {
-		best[i] = wanted && !wanted[i] ? UINT64_MAX : 0; /* nothing is stronger */
-		hit[i] = wanted && !wanted[i] ? hit[i] : NULL;
-	}
 	/* What the stronger level decides, the other need not look up. */
 	if (second && second->n_rules &&
 	    (first->n_rules == 0 || second->orders[1] > first->orders[1])) {
 		first = second;
-		second = s->levels[VN_BASE];
+		second = reader->state->levels[VN_BASE];
 	}
-	n_hidden = level_search(reader, first, c, from, n, ahead, true, best, hit, hidden);
+	n_hidden = level_search(reader, first, c, from, n, ahead, unknown, best, hit, hidden);
 	if (second)
-		n_hidden += level_search(reader, second, c, from, n, 0, false, best, hit,
+		n_hidden += level_search(reader, second, c, from, n, 0, unknown, best, hit,
 					 hidden + n_hidden);
+	return n_hidden;
+}
+
+/* Rows of which the cache knows what base and middle say. Returns how many it does not. */
+static uint32_t
+known_search(struct vn_reader *reader, const struct vn_columns *c, uint32_t from, uint32_t n,
+	     uint8_t *unknown, const struct vn_rule **hit)
+{
+	uint32_t missing = vn_emc_look(reader->emc, c, from, n, unknown, hit);
+	bool dead = false;
+
+	for (uint32_t k = 0; k < VN_LEVELS; k++) {
+		const struct vn_base *b = reader->state->levels[k];
+
+		dead |= b && __atomic_load_n(&b->n_dead, __ATOMIC_RELAXED);
+	}
+	for (uint32_t i = 0; dead && i < n; i++) {
+		if (hit[i] && !vn_rule_visible(hit[i], reader->version)) {
+			hit[i] = NULL;
+			unknown[i] = 1;
+			missing++;
+		}
+	}
+	return missing;
+}
+
+/* The whole answer: of base, middle, delta and programs. */
+static void
+search_all(struct vn_reader *reader, const struct vn_columns *c, struct rte_mbuf *const *pkts,
+	   uint32_t from, uint32_t n, uint32_t ahead, bool cached, const struct vn_rule **hit)
+{
+	const struct vn_state *s = reader->state;
+	struct hidden hidden[VN_LEVELS * VN_RULE_ROWS];
+	uint64_t best[VN_RULE_ROWS];
+	uint8_t unknown[VN_RULE_ROWS];
+	uint32_t n_hidden = 0, missing = n;
+
+	if (cached)
+		missing = known_search(reader, c, from, n, unknown, hit);
+	else
+		memset(hit, 0, n * sizeof(hit[0]));
+	for (uint32_t i = 0; i < n; i++)
+		best[i] = hit[i] ? hit[i]->order : 0;
+	if (missing)
+		n_hidden = levels_search(reader, c, from, n, ahead, cached ? unknown : NULL, best,
+					 hit, hidden);
+	if (missing && cached) {
+		for (uint32_t i = 0; i < n_hidden; i++)
+			unknown[hidden[i].row] = 0; /* not to be learned */
+		vn_emc_learn(reader->emc, n, unknown, hit);
+	}
 	if (__atomic_load_n(&s->delta->n_nodes, __ATOMIC_RELAXED))
 		vn_tuples_search(s->delta, c, from, n, reader->need, reader->version, best, hit);
 	for (uint32_t i = 0; i < n_hidden; i++) {
@@ -156,50 +200,35 @@ search_base(struct vn_reader *reader, const struct vn_columns *c, uint32_t from,
 		       index);
 }
 
-/* Is what a flow found worth to be remembered, and is it the same for all of its packets? */
-static inline bool
-remembers(const struct vn_reader *reader, uint32_t n)
-{
-	if (reader->emc == NULL || !vn_emc_usable(reader->emc, reader->need, n))
-		return false;
-	for (uint32_t k = 0; k < reader->specials->n; k++)
-		if (reader->specials->at[k]->n_leaves) /* asks bytes that no column has */
-			return false;
-	return true;
-}
-
 void
 vn_rules_classify(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 		  struct rte_mbuf *const *pkts, uint32_t n, const struct vn_rule **hit)
 {
 	struct vn_reader *reader = &t->readers[r];
 	const struct vn_base *b = reader->state->levels[VN_BASE];
-	bool plain = only_base(reader), cached = remembers(reader, n);
+	bool plain = only_base(reader);
+	bool cached = reader->emc && vn_emc_usable(reader->emc, reader->state, n);
 	uint32_t index[VN_RULE_ROWS];
 	uint8_t unknown[VN_RULE_ROWS];
 
 	for (uint32_t from = 0; from < n; from += VN_RULE_ROWS) {
 		uint32_t some = RTE_MIN(n - from, VN_RULE_ROWS), missing = some;
 		uint32_t ahead = RTE_MIN(n - from - some, VN_RULE_ROWS);
-		const uint8_t *wanted = NULL;
 
-		if (cached) {
-			missing = vn_emc_look(reader->emc, reader->version, c, from, some, unknown,
-					      hit + from);
-			if (missing == 0)
-				continue;
-			wanted = missing < some ? unknown : NULL;
-		}
 		if (!plain) {
-			search_all(reader, c, pkts, from, some, ahead, wanted, hit + from);
-		} else {
-			search_base(reader, c, from, some, ahead, wanted, index);
-			for (uint32_t i = 0; i < some; i++)
-				if (wanted == NULL || wanted[i])
-					hit[from + i] = b->rules[index[i]];
+			search_all(reader, c, pkts, from, some, ahead, cached, hit + from);
+			continue;
 		}
 		if (cached)
-			vn_emc_learn(reader->emc, reader->version, some, unknown, hit + from);
+			missing = vn_emc_look(reader->emc, c, from, some, unknown, hit + from);
+		if (missing == 0)
+			continue;
+		search_base(reader, c, from, some, ahead, missing < some ? unknown : NULL, index);
+		for (uint32_t i = 0; i < some; i++)
+			if (missing == some || unknown[i])
+				hit[from + i] = b->rules[index[i]];
+		if (cached)
+			vn_emc_learn(reader->emc, some, unknown, hit + from);
 	}
 	reader->lookups += n;
 }
@@ -219,7 +248,7 @@ vn_rules_ids(struct vn_rules *t, unsigned int r, const struct vn_columns *c,
 		uint32_t ahead = RTE_MIN(n - from - some, VN_RULE_ROWS);
 
 		if (!plain) {
-			search_all(reader, c, pkts, from, some, ahead, NULL, hit);
+			search_all(reader, c, pkts, from, some, ahead, false, hit);
 			for (uint32_t i = 0; i < some; i++)
 				ids[from + i] = hit[i] ? hit[i]->id : -1;
 			continue;

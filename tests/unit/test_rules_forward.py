@@ -53,6 +53,8 @@ def run_capture(tmp_path: Path, write_pcap: Any, frames_of: Any) -> Callable[...
         outs = [tmp_path / f"out{k}.pcap" for k in range(3)]
         table = table_of(rules, default)
         with vn.Runtime() as rt:
+            if options.pop("compiled", False):
+                table.merge()
             ports = [rt.add_port("pcap", rx=str(tmp_path / "in.pcap"), tx=str(outs[0]))]
             ports += [rt.add_port("pcap", tx=str(out)) for out in outs[1:]]
             if options.pop("bridge", False):
@@ -344,8 +346,8 @@ def test_flow_cache(run_capture: Callable[..., Any]) -> None:
     frames[100:100] = [frames[0][:n] for n in (14, 20, 34)] * 5  # cut ones
     rules = [("udp dst port 53", ["forward 2"]), ("l4_dst in 60..70 and ip_ttl == 64", ["drop"]),
              ("tcp dst portrange 75-80", ["forward 0"]), ("tcp", ["count"])]  # fmt: skip
-    sent, table, totals, _ = run_capture(frames, rules)
-    again, other, without, _ = run_capture(frames, rules, flow_cache=False)
+    sent, table, totals, _ = run_capture(frames, rules, compiled=True)
+    again, other, without, _ = run_capture(frames, rules, compiled=True, flow_cache=False)
     assert sent == again
     assert totals == without
     assert [counts(table, k) for k in range(4)] == [counts(other, k) for k in range(4)]
@@ -354,27 +356,34 @@ def test_flow_cache(run_capture: Callable[..., Any]) -> None:
 
 
 def test_flow_cache_and_bytes(run_capture: Callable[..., Any]) -> None:
-    """What only BPF can say differs within a flow: nothing is remembered."""
-    frames = [frame(k, 53) for k in range(200)]
-    sent, table, _, _ = run_capture(frames, [("ip[5] & 1 == 1", ["forward 2"])])
+    """What only BPF can say differs within a flow: that is asked of each packet."""
+    frames = [frame(k, 53) + bytes([k]) for k in range(200)]
+    rules = [("ether[42] & 1 == 1", ["forward 2"]), ("udp", ["drop"])]
+    sent, table, _, _ = run_capture(frames, rules, compiled=True)
     assert ids(sent[2]) == list(range(1, 200, 2))
-    assert table.info()["cached"] == 0
+    assert sent[0] == sent[1] == []
+    assert table.info()["cached"] > 0
 
 
 def test_flow_cache_sees_each_version(tmp_path: Path, write_pcap: Any, frames_of: Any) -> None:
-    """A table that changes while it is in use: what was remembered is forgotten."""
+    """A table that changes while it is in use: what is remembered is not all that is asked."""
     write_pcap(tmp_path / "in.pcap", [frame(k, 53) for k in range(64)])
     with vn.Runtime() as rt, vn.FlowTable(ports=["a", "b", "c"]) as table:
         ports = [rt.add_port("pcap", name="a", rx=str(tmp_path / "in.pcap"), infinite=True)]
         ports += [rt.add_port("null", name=name, no_rx=True) for name in "bc"]
         forwarder = rt.forwarder(ports, rules=table, destinations=[1, 0, 0], macs=[None] * 3)
+        table.add("udp dst port 53 and ip_ttl < 5", ["forward c"], priority=9)
         forwarder.start()
         for turn in range(20):
+            if turn % 4 == 3:
+                table.compile()
             id = table.add("udp", [("forward c", "drop")[turn % 2]])
             assert table.wait(5)
             before = ports[1].counters()["tx_packets"]
             time.sleep(0.01)
             assert ports[1].counters()["tx_packets"] == before, "none goes the old way"
+            if turn % 5 == 4:  # it is removed from the base
+                table.compile()
             table.remove(id)
             assert table.wait(5)
         time.sleep(0.01)

@@ -355,9 +355,7 @@ def test_same_result_through_updates(data: st.DataObject) -> None:
         rules = after
         check(traffic, off, api, rules)
         fresh_api = RecordingApi()
-        fresh = Offloaded(
-            rules.values(), nic, fresh_api, trust_port=False, queues=nic.n_rx_queues
-        )
+        fresh = Offloaded(rules.values(), nic, fresh_api, trust_port=False, queues=nic.n_rx_queues)
         if nic.capacity == 1000 and nic.priorities == 1000:
             kinds = {n: s.where for n, s in fresh.status().items()}
             assert {n: s.where for n, s in off.status().items()} == kinds

@@ -33,7 +33,8 @@ class OwnLock:
             )
 
     def __enter__(self) -> None:
-        self.check()
+        if os.getpid() != self._pid:
+            self.check()
         self._lock.acquire()
 
     def __exit__(

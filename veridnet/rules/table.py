@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ STATS = np.dtype(
     [("id", np.int32), ("priority", np.uint32), ("name", object), ("packets", np.uint64),
      ("bytes", np.uint64)]
 )  # fmt: skip
+
+T = TypeVar("T")
 
 
 class FlowTable:
@@ -220,14 +222,24 @@ class FlowTable:
                 self._open = None
                 change.ended = True
 
-    @contextmanager
-    def _change(self) -> Iterator[Transaction]:
-        with self._lock:
+    def _change(self, step: Callable[[Transaction], T]) -> T:
+        """One change: in the transaction that is open, or in one of its own."""
+        with self._lock:  # (plainly, not by transaction(): this is what many small updates cost)
             if self._open is not None:
-                yield self._open
-            else:
-                with self.transaction() as change:
-                    yield change
+                return step(self._open)
+            self._check()
+            change = Transaction(self)
+            try:
+                self._open = change
+                result = step(change)
+                change.commit()
+                return result
+            except BaseException:
+                change.roll_back()
+                raise
+            finally:
+                self._open = None
+                change.ended = True
 
     def add(self, match: str | Rule = "", actions: Sequence[str] = (), **options: Any) -> int:
         """Adds a rule; returns its id.
@@ -243,39 +255,36 @@ class FlowTable:
 
         ConfigError says what is wrong with it. Readers see it when this returns.
         """
-        with self._change() as change:
-            return change.add(match, actions, **options)
+        return self._change(lambda change: change.add(match, actions, **options))
 
     def add_rules(self, rules: Iterable[Rule]) -> list[int]:
         """Adds rules in one step; returns their ids."""
-        with self._change() as change:
-            return change.add_rules(rules)
+        return self._change(lambda change: change.add_rules(rules))
 
     def remove(self, id: int) -> None:
         """Removes a rule. KeyError if there is none of that id."""
-        with self._change() as change:
-            change.remove(id)
+        self._change(lambda change: change.remove(id))
 
     def remove_rules(self, ids: Iterable[int]) -> None:
         """Removes rules in one step."""
-        with self._change() as change:
-            for id in ids:
-                change.remove(id)
+        self.update(remove=ids)
 
     def replace(self, id: int, **changes: Any) -> None:
         """Changes a rule in one step: ``table.replace(3, actions=["drop"])``.
 
         It keeps its id, its counters, and its place among equals.
         """
-        with self._change() as change:
-            change.replace(id, **changes)
+        self._change(lambda change: change.replace(id, **changes))
 
     def update(self, add: Iterable[Rule] = (), remove: Iterable[int] = ()) -> list[int]:
         """Removes and adds rules in one step; returns the ids of the added ones."""
-        with self._change() as change:
+
+        def step(change: Transaction) -> list[int]:
             for id in remove:
                 change.remove(id)
             return change.add_rules(add)
+
+        return self._change(step)
 
     def _compile(self, rule: Rule) -> ActionProgram | None:
         return self._programs(rule.actions)

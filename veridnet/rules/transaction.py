@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from veridnet.rules.rule import Rule
 
 if TYPE_CHECKING:
     from veridnet.rules.table import FlowTable
+
+
+NOTHING = nullcontext()
 
 
 @dataclass(slots=True)
@@ -100,11 +104,13 @@ class Transaction:
         table = self.table
         spare = [id for id in self.new if id not in self.now]
         reading = table._reading_bytes
-        for entries, step in ((self.gone, -1), (self.now, 1)):
-            reading += step * sum(e.match.needs_packets for e in entries.values())
+        for entry in self.gone.values():
+            reading -= entry.match.needs_packets
+        for entry in self.now.values():
+            reading += entry.match.needs_packets
         rules = [(e.id, e.rule.priority, e.place, e.match, e.owner) for e in self.now.values()]
         late: BaseException | None = None
-        with table._offloads_follow(self):
+        with table._offloads_follow(self) if table._offloads else NOTHING:
             before = table._native.version
             try:
                 table._native.commit(rules, list(self.gone), *self.default)
