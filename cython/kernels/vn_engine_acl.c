@@ -515,8 +515,7 @@ vn_acl_build(const struct vn_build *w, struct vn_group *g)
 	    make_way(task, &way, class, 4, 0, w->max_bytes) == 0)
 		prefer(task, g, &kept, &cycles, &way);
 	memset(one, 0, w->n);
-	if ((kept.n_acl == 0 || (!w->quick && w->n <= MANY)) &&
-	    make_way(task, &way, one, 1, 0, w->max_bytes) == 0)
+	if ((kept.n_acl == 0 || !w->quick) && make_way(task, &way, one, 1, 0, w->max_bytes) == 0)
 		prefer(task, g, &kept, &cycles, &way);
 	rc = 0;
 	if (kept.n_acl == 0) {

@@ -106,11 +106,11 @@ main(int argc, char **argv)
 {
 	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 5);
 	struct vn_rule *live[64] = {NULL}, *all = make(0, 0, 0, 0xffff, 2);
-	struct vn_merge *merge = NULL;
+	struct vn_merge *merge[VN_LEVELS] = {NULL};
 	struct vn_rules_info info;
 	pthread_t threads[READERS];
 	uint64_t commits = 0;
-	uint32_t id = 1;
+	uint32_t id = 1, level;
 	char error[100];
 
 	for (uint32_t i = 0; i < ROWS; i++)
@@ -119,6 +119,7 @@ main(int argc, char **argv)
 	CHECK(table && vn_rules_room(table, IDS) == 0);
 	for (unsigned int r = 0; r < READERS; r++)
 		CHECK(vn_rules_register(table, r) == 0);
+	CHECK(vn_rules_cache(table, 0) == 0);
 	CHECK(vn_rules_commit(table, &all, 1, NULL, 0) == 0);
 	for (unsigned int r = 0; r < READERS; r++)
 		CHECK(pthread_create(&threads[r], NULL, reads, (void *)(uintptr_t)r) == 0);
@@ -137,15 +138,21 @@ main(int argc, char **argv)
 		CHECK(vn_rules_commit(table, add, 3, gone, n_gone) == 0);
 		switch (++commits % 16) {
 		case 3:
-			merge = vn_merge_begin(table);
-			CHECK(merge);
+		case 5:
+			level = commits % 16 == 5;
+			merge[level] = vn_merge_begin(table, level, table->state->version - 1, 0);
+			CHECK(merge[level]);
 			break;
+		case 8:
 		case 9:
-			CHECK(vn_merge_build(merge, VN_ENGINE_TUPLE, 0, error, sizeof(error)) == 0);
+			level = commits % 2;
+			CHECK(vn_merge_build(merge[level], VN_ENGINE_TUPLE, 0, error,
+					     sizeof(error)) == 0);
 			break;
-		case 14:
-			CHECK(vn_merge_end(table, merge, commits % 64 < 48) == 0);
-			merge = NULL;
+		case 12:
+		case 13:
+			level = commits % 2;
+			CHECK(vn_merge_end(table, merge[level], commits % 64 < 48) == 0);
 			break;
 		default:
 			collect();
