@@ -96,6 +96,30 @@ class Table:
         return np.array([(1, 0, 7, 420), (3, 5, 2, 128)], dtype)
 
 
+def test_what_killed_processes_left_is_swept(tmp_path, monkeypatch):
+    """Sockets that nobody listens to go when the next one comes; young ones, and others, stay."""
+    monkeypatch.setattr(monitor, "folder", lambda: str(tmp_path / "run"))
+    (tmp_path / "run").mkdir(mode=0o700)
+    left, live = str(tmp_path / "run/rules-1.sock"), str(tmp_path / "run/rules-2.sock")
+    (tmp_path / "run/other.sock").write_text("a file")
+    for path in (left, live):
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(path)
+        if path == left:
+            s.close()
+        else:
+            s.listen()
+            listening = s
+    with monitor.Monitor(dict):
+        assert os.path.exists(left), "it is young"
+    monkeypatch.setattr(monitor, "OLD", -1.0)
+    with monitor.Monitor(dict) as mine:
+        assert sorted(os.listdir(tmp_path / "run")) == sorted(
+            ["other.sock", "rules-2.sock", os.path.basename(mine.path)]
+        )
+    listening.close()
+
+
 def test_table_snapshot():
     found = monitor.table_snapshot(Table(), program="l2fwd")
     assert found["program"] == "l2fwd"

@@ -12,6 +12,7 @@ is what no rule matched. More keys may come.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -28,6 +29,8 @@ from veridnet.errors import ConfigError, StateError, VeridnetError
 
 #: A reader that is slower than this many seconds is left.
 PATIENCE = 2.0
+#: Seconds after which a socket that nobody listens to is one that a killed process left.
+OLD = 60.0
 #: Bytes of an answer: 300,000 rules have 60 MB.
 MOST = 1 << 30
 
@@ -63,6 +66,25 @@ def _age(path: str) -> float:
         return os.stat(path).st_ctime
     except OSError:  # it ended meanwhile
         return 0.0
+
+
+def _sweep() -> None:
+    """Removes the sockets of processes that were killed."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder()):
+            path = os.path.join(folder(), name)
+            # (A young one may be about to listen.)
+            if name.endswith(".sock") and time.time() - _age(path) > OLD and _refuses(path):
+                os.unlink(path)
+
+
+def _refuses(path: str) -> bool:
+    """Is it a socket that nobody listens to?"""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.settimeout(0)
+        return s.connect_ex(path) == errno.ECONNREFUSED
 
 
 def _answers(path: str) -> bool:
@@ -122,6 +144,7 @@ class Monitor:
         self._began = time.monotonic()
         if path is None:
             _own_folder(folder())
+            _sweep()
         if os.path.lexists(self.path):
             if not stat.S_ISSOCK(os.lstat(self.path).st_mode):
                 raise ConfigError(f"{self.path}: is there, and is no socket")
