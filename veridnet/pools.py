@@ -59,11 +59,7 @@ class Pools:
         return self.eal.memory
 
     def report(self) -> dict[str, Any]:
-        """The memory kind, why it was chosen, and how much of it is on huge pages (bytes).
-
-        Where hugepages did not suffice for every pool, ``name`` and ``pools`` (memory kind ->
-        pools made) say what the others lie on, and the bytes are those of the others.
-        """
+        """As `Runtime.memory_report`."""
         name, why = MEMORY_NAMES[self.memory], self.eal.why
         pools = dict(collections.Counter(p.memory for p in self.all))
         for other in pools.keys() - {self.memory}:

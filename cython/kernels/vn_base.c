@@ -182,19 +182,11 @@ vn_plain_layout(const struct vn_build *w, struct vn_group *g)
 	for (uint16_t size = 8; size; size /= 2) { /* the larger first: none crosses a word */
 		for (uint32_t k = 0; k < box->n; k++) {
 			const struct vn_test *t = &box->tests[k];
-			uint32_t bytes = RTE_MIN(size, (uint16_t)4);
 
 			if (t->size != size || vn_guards(w, t))
 				continue;
-			for (uint32_t p = 0; p < (size == 8 ? 2 : 1); p++) {
-				g->parts[g->n_parts++] = (struct vn_key_part){
-					.field = t->field,
-					.size = size,
-					.bytes = bytes,
-					.shift = size == 8 && p == 0 ? 32 : 0,
-					.offset = offset};
-				offset += bytes;
-			}
+			offset += vn_key_put(&g->parts[g->n_parts], t->field, size, offset);
+			g->n_parts += vn_key_halves(size);
 		}
 	}
 	g->stride = RTE_ALIGN_CEIL(offset, 4u);

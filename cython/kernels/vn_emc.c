@@ -52,22 +52,13 @@ plan(struct vn_emc *e, const struct vn_state *s)
 		for (uint16_t f = 0; f < VN_COLUMNS; f++) {
 			if (!(need[f / 64] >> f % 64 & 1) || vn_field_size[f] != size)
 				continue;
-			for (int p = size == 8 ? 1 : 0; p >= 0; p--) {
-				uint8_t bytes = RTE_MIN(size, (uint16_t)4);
-
-				if (e->n_parts == VN_EMC_PARTS || offset + bytes > VN_EMC_KEY)
-					return;
-				e->parts[e->n_parts++] = (struct vn_key_part){.field = f,
-									      .size = size,
-									      .bytes = bytes,
-									      .shift = 32 * p,
-									      .offset = offset};
-				offset += bytes;
-			}
+			if (e->n_parts + vn_key_halves(size) > VN_EMC_PARTS ||
+			    offset + size > VN_EMC_KEY)
+				return;
+			offset += vn_key_put(&e->parts[e->n_parts], f, size, offset);
+			e->n_parts += vn_key_halves(size);
 			e->fields[e->n_fields++] = (struct vn_masked){
-				.mask = size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1,
-				.field = f,
-				.size = size};
+				.mask = vn_ones_of(size), .field = f, .size = size};
 		}
 	}
 	e->stride = RTE_ALIGN_CEIL(offset, 16u);

@@ -36,12 +36,6 @@ void vn_sort_parts(struct vn_group *g);
 /* Keys with the columns of the first box, one after the other. */
 void vn_plain_layout(const struct vn_build *w, struct vn_group *g);
 
-static inline uint64_t
-vn_ones_of(uint32_t size)
-{
-	return size == 8 ? UINT64_MAX : (1ULL << 8 * size) - 1;
-}
-
 /* Is it a test that the group's guard has done? */
 static inline bool
 vn_guards(const struct vn_build *w, const struct vn_test *t)

@@ -8,6 +8,7 @@
  */
 #define ALLOW_EXPERIMENTAL_API /* rte_vect_*, whose symbols are not stable in 22.11 */
 #include <errno.h>
+#include <pthread.h>
 
 #include <rte_cycles.h>
 #include <rte_vect.h>
@@ -263,17 +264,22 @@ way_free(struct way *way)
 	way->n_acl = 0;
 }
 
-/* AVX-512 is only used by programs that allow it. */
+/* AVX-512 is only used by programs that allow it: all of the process, so one build at a time asks.
+ */
 static void
 best_algorithm(struct rte_acl_ctx *acl)
 {
-	uint16_t before = rte_vect_get_max_simd_bitwidth();
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	uint16_t before;
 
-	if (rte_vect_set_max_simd_bitwidth(RTE_VECT_SIMD_512) != 0)
-		return; /* the user said how wide (--force-max-simd-bitwidth) */
-	if (rte_acl_set_ctx_classify(acl, RTE_ACL_CLASSIFY_AVX512X32) != 0)
-		rte_acl_set_ctx_classify(acl, RTE_ACL_CLASSIFY_AVX512X16);
-	rte_vect_set_max_simd_bitwidth(before);
+	pthread_mutex_lock(&lock);
+	before = rte_vect_get_max_simd_bitwidth();
+	if (rte_vect_set_max_simd_bitwidth(RTE_VECT_SIMD_512) == 0) {
+		if (rte_acl_set_ctx_classify(acl, RTE_ACL_CLASSIFY_AVX512X32) != 0)
+			rte_acl_set_ctx_classify(acl, RTE_ACL_CLASSIFY_AVX512X16);
+		rte_vect_set_max_simd_bitwidth(before);
+	} /* else the user said how wide (--force-max-simd-bitwidth) */
+	pthread_mutex_unlock(&lock);
 }
 
 /* One more context, of the boxes whose class is `which`. Adds nothing where there are none. */

@@ -239,7 +239,7 @@ vn_worker_rules(struct vn_worker *w, unsigned int reader, struct vn_txq *const *
 	w->act->copy_pool = w->shared->copy_pool;
 	w->act->own_way = own_way;
 	if (vn_rules_register(w->shared->rules, reader) != 0 ||
-	    (w->shared->flow_cache && vn_rules_cache(w->shared->rules, reader) != 0))
+	    vn_rules_cache(w->shared->rules, reader, w->shared->flow_cache) != 0)
 		return -ENOMEM;
 	return vn_act_init(w->act, txqs, n_queues, own, w->n_ports);
 }

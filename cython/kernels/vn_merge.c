@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Merging: a new base of all rules, or a new middle of those that are not in the base.
  */
-#include <stdlib.h>
-
 #include <errno.h>
+#include <stdlib.h>
 
 #include "vn_rules_own.h"
 

@@ -25,6 +25,37 @@ struct vn_key_part {
 	uint8_t offset; /* in the key */
 };
 
+/* All bits of a column of so many bytes. */
+static inline uint64_t
+vn_ones_of(uint32_t size)
+{
+	return size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1;
+}
+
+/* How many parts a column of `size` bytes has in a key: halves of eight bytes. */
+static inline uint32_t
+vn_key_halves(uint16_t size)
+{
+	return size == 8 ? 2 : 1;
+}
+
+/* Puts a whole column at an offset of a key: one or two parts, at p. Returns the bytes that it
+ * takes. Offsets must not let it cross a word: larger columns come first. */
+static inline uint32_t
+vn_key_put(struct vn_key_part *p, uint16_t field, uint16_t size, uint32_t offset)
+{
+	uint8_t bytes = size == 8 ? 4 : (uint8_t)size;
+	uint32_t n = vn_key_halves(size);
+
+	for (uint32_t k = 0; k < n; k++)
+		p[k] = (struct vn_key_part){.field = field,
+					    .size = (uint8_t)size,
+					    .bytes = bytes,
+					    .shift = k + 1 < n ? 32 : 0,
+					    .offset = (uint8_t)(offset + k * bytes)};
+	return n * bytes;
+}
+
 /* h[i]: hash of row from + i. */
 void vn_rows_hash(const struct vn_columns *c, const struct vn_masked *fields, uint32_t n_fields,
 		  uint32_t from, uint32_t n, uint32_t *h);

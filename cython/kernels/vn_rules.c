@@ -183,11 +183,17 @@ vn_rules_register(struct vn_rules *t, unsigned int r)
 }
 
 int
-vn_rules_cache(struct vn_rules *t, unsigned int r)
+vn_rules_cache(struct vn_rules *t, unsigned int r, bool wanted)
 {
-	if (t->readers[r].emc == NULL)
-		t->readers[r].emc = vn_emc_create();
-	return t->readers[r].emc ? 0 : -ENOMEM;
+	struct vn_reader *reader = &t->readers[r];
+
+	if (!wanted) {
+		vn_emc_free(reader->emc);
+		reader->emc = NULL;
+	} else if (reader->emc == NULL) {
+		reader->emc = vn_emc_create();
+	}
+	return wanted && reader->emc == NULL ? -ENOMEM : 0;
 }
 
 void

@@ -157,8 +157,9 @@ VN_EXPORT void vn_rules_free(struct vn_rules *t);
 
 /* Gives reader r its memory: from the control plane, once. 0 or -ENOMEM. */
 VN_EXPORT int vn_rules_register(struct vn_rules *t, unsigned int r);
-/* Gives reader r a cache of flows (vn_emc.h), for vn_rules_classify. 0 or -ENOMEM. */
-VN_EXPORT int vn_rules_cache(struct vn_rules *t, unsigned int r);
+/* Gives reader r, who is offline, a cache of flows (vn_emc.h) for vn_rules_classify, or takes it
+ * away. 0 or -ENOMEM. */
+VN_EXPORT int vn_rules_cache(struct vn_rules *t, unsigned int r, bool wanted);
 VN_EXPORT void vn_rules_online(struct vn_rules *t, unsigned int r);
 VN_EXPORT void vn_rules_offline(struct vn_rules *t, unsigned int r);
 

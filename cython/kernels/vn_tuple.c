@@ -74,8 +74,7 @@ enum detail { ADDRESSES, VALUES, ALL, DETAILS };
 static uint64_t
 reduced_bits(const struct vn_test *t, enum detail detail)
 {
-	uint64_t fixed = fixed_bits(t),
-		 ones = t->size == 8 ? UINT64_MAX : (1ULL << 8 * t->size) - 1;
+	uint64_t fixed = fixed_bits(t), ones = vn_ones_of(t->size);
 	unsigned int length;
 
 	if (detail == ALL)

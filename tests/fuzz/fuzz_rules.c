@@ -278,7 +278,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(vn_rules_register(t, r) == 0);
 		vn_rules_online(t, r);
 	}
-	CHECK(vn_rules_cache(t, 0) == 0);
+	CHECK(vn_rules_cache(t, 0, true) == 0);
 	while (input < input_end) {
 		switch (byte() % 8) {
 		case 0:

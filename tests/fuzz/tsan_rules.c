@@ -119,7 +119,7 @@ main(int argc, char **argv)
 	CHECK(table && vn_rules_room(table, IDS) == 0);
 	for (unsigned int r = 0; r < READERS; r++)
 		CHECK(vn_rules_register(table, r) == 0);
-	CHECK(vn_rules_cache(table, 0) == 0);
+	CHECK(vn_rules_cache(table, 0, true) == 0);
 	CHECK(vn_rules_commit(table, &all, 1, NULL, 0) == 0);
 	for (unsigned int r = 0; r < READERS; r++)
 		CHECK(pthread_create(&threads[r], NULL, reads, (void *)(uintptr_t)r) == 0);

@@ -392,3 +392,24 @@ def test_flow_cache_sees_each_version(tmp_path: Path, write_pcap: Any, frames_of
         assert rt.balance().balanced
         assert table.info()["cached"] > 0
         forwarder.release()
+
+
+def test_flow_cache_is_the_forwarders(tmp_path: Path, write_pcap: Any) -> None:
+    """A forwarder without it does not use the cache that another one had on the same table."""
+    write_pcap(tmp_path / "in.pcap", [frame(k, 53) for k in range(64)])
+    with vn.Runtime() as rt, vn.FlowTable([vn.Rule("udp", ["count"])], ports=["a", "b"]) as table:
+        table.compile()
+        rt.add_port("pcap", name="a", rx=str(tmp_path / "in.pcap"), infinite=True)
+        rt.add_port("null", name="b", no_rx=True)
+        for cache in (True, False, True):
+            before = table.info()["cached"]
+            forwarder = rt.forwarder(
+                rt.ports, rules=table, destinations=[1, 0], macs=[None] * 2, flow_cache=cache
+            )
+            forwarder.start()
+            time.sleep(0.02)
+            forwarder.stop()
+            hits = table.info()["cached"] - before
+            assert hits > 0 if cache else hits <= 0
+            forwarder.release()
+        assert rt.balance().balanced

@@ -56,9 +56,13 @@ class Level:
             bool(self.failed_at) and len(table) >= self.failed_at
         )
 
-    def merge(self, table: FlowTable, merge: Callable[[], None]) -> None:
-        """Does so, in the calling thread."""
+    def merge(
+        self, table: FlowTable, merge: Callable[[], None], due: Callable[[], object] = lambda: True
+    ) -> None:
+        """Does so, in the calling thread, if it is due when no other thread does."""
         with self.work:
+            if not due():
+                return
             began = time.monotonic()
             rules = len(table)
             try:
@@ -115,10 +119,11 @@ class Keeper:
             table = self.table()
             if table is None or table._closed:
                 return
-            with self.complaints(table):
+            with self.complaints(table, "on_expire"):
                 if self.timed:
                     table.expire()
-                if self.automatic:
+            with self.complaints(table, "merging"):
+                if self.automatic and not table._closed:
                     self.look_after(table)
             del table
 
@@ -134,7 +139,7 @@ class Keeper:
             table.problems.append(problem)
 
     @contextmanager
-    def complaints(self, table: FlowTable) -> Iterator[None]:
+    def complaints(self, table: FlowTable, what: str) -> Iterator[None]:
         """What goes wrong in a thread is said in the log and among the table's problems."""
         try:
             yield
@@ -144,9 +149,9 @@ class Keeper:
                 self.note(str(e))
         except MemoryError:
             logger.warning("rules: no memory to merge; lookups go on as they are")
-        except BaseException as e:  # on_expire's, which is not ours
-            logger.exception("rules: on_expire failed")
-            self.note(f"on_expire failed: {type(e).__name__}: {e}")
+        except BaseException as e:  # on_expire's may be any
+            logger.exception("rules: %s failed", what)
+            self.note(f"{what} failed: {type(e).__name__}: {e}")
 
     def look_after(self, table: FlowTable) -> None:
         """Merges what is worth it: a base in a thread of its own, as it may take long."""
@@ -187,7 +192,7 @@ class Keeper:
         """A thread that builds a base."""
         table = self.table()
         if table is not None:
-            with self.complaints(table):
+            with self.complaints(table, "merging"):
                 self.merge_now()
 
     def due(self, table: FlowTable, info: dict[str, Any] | None = None) -> int:
@@ -203,8 +208,7 @@ class Keeper:
         table = self.table()
         if table is None:
             return
-        # (Another thread may have done so while this one waited.)
-        self.base.merge(table, lambda: table._merge() if self.due(table) else None)
+        self.base.merge(table, table._merge, lambda: self.due(table))
         info = table._native.info()
         if info["middle_boxes"] or info["delta_boxes"]:
             self.merge_middle(table, None)
