@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from threaded import running
 
 import veridnet as vn
 from veridnet.apps.l2fwd import L2fwd, L2fwdOptions
@@ -25,31 +24,6 @@ def halves(actions: str = "", extra: int = 0) -> list[Any]:
     rules = [vn.Rule("l4_dst < 2048", texts), vn.Rule("l4_dst >= 2048", texts)]
     return rules + [vn.Rule(f"l4_dst in {k * 7}..{k * 9 + 3}", texts, priority=1)
                     for k in range(extra)]  # fmt: skip
-
-
-@contextmanager
-def running(*bodies: Callable[[], None]) -> Iterator[list[BaseException]]:
-    """Each body again and again in a thread of its own, until the block ends. What they raise."""
-    stop, errors = threading.Event(), []
-
-    def run(body: Callable[[], None]) -> None:
-        try:
-            while not stop.is_set():
-                body()
-        except BaseException as e:
-            errors.append(e)
-
-    threads = [threading.Thread(target=run, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    try:
-        yield errors
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    if errors:
-        raise errors[0]
 
 
 @pytest.mark.parametrize("engine", ["tuple", "auto"])

@@ -10,28 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threaded import together
 
 import veridnet as vn
 
 RULES = [vn.Rule(f"l4_dst == {k}") for k in range(200)]
-
-
-def together(*bodies: Callable[[], Any]) -> list[BaseException]:
-    """Each once, in threads at the same time; what they raised."""
-    errors: list[BaseException] = []
-
-    def run(body: Callable[[], Any]) -> None:
-        try:
-            body()
-        except BaseException as e:
-            errors.append(e)
-
-    threads = [threading.Thread(target=run, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return errors
 
 
 def test_closed_by_several_threads_while_in_use() -> None:

@@ -8,29 +8,22 @@ import threading
 import time
 
 import pytest
+from threaded import together
 
 import veridnet as vn
 
 
 def test_two_threads_two_ports(runtime) -> None:
     ports = [runtime.add_port("null", name=str(i)) for i in range(2)]
-    errors: list[BaseException] = []
 
     def loop(port) -> None:
-        try:
-            burst = vn.Burst(64)
-            for _ in range(5000):
-                port.rx(burst)
-                burst.swap_macs()
-                port.tx(burst)
-        except BaseException as e:
-            errors.append(e)
+        burst = vn.Burst(64)
+        for _ in range(5000):
+            port.rx(burst)
+            burst.swap_macs()
+            port.tx(burst)
 
-    threads = [threading.Thread(target=loop, args=(p,)) for p in ports]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(50)
+    errors = together(*[lambda port=port: loop(port) for port in ports])
     assert errors == []
     for port in ports:
         assert port.stats["rx_packets"] == port.stats["tx_packets"] == 64 * 5000
