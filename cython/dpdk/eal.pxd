@@ -66,5 +66,11 @@ cdef extern from "rte_malloc.h" nogil:
 cdef extern from "rte_ring.h" nogil:
     struct rte_ring:
         pass
+    enum:
+        RING_F_SP_ENQ
+        RING_F_SC_DEQ
+    rte_ring *rte_ring_create(const char *name, unsigned int count, int socket_id,
+                              unsigned int flags)
+    unsigned int rte_ring_count(const rte_ring *r)
     rte_ring *rte_ring_lookup(const char *name)
     void rte_ring_free(rte_ring *r)

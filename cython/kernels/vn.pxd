@@ -1,6 +1,7 @@
 """The C kernels in cython/kernels: what each does stands in its header."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from dpdk.eal cimport rte_ring
 from dpdk.mbuf cimport rte_mbuf, rte_mempool
 
 cdef extern from "vn_account.h" nogil:
@@ -13,6 +14,9 @@ cdef extern from "vn_account.h" nogil:
         VN_DROP_NO_MBUF
         VN_DROP_FILTERED
         VN_DROP_RULE
+        VN_DROP_RING_FULL
+        VN_DROP_STAGE_ERROR
+        VN_DROP_STOPPED
         VN_DROP_USER
         VN_DROP_MAX
     struct vn_drop_name:
@@ -220,6 +224,7 @@ cdef extern from "vn_rules.h" nogil:
     void vn_rules_classify(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts,
                            uint32_t n, const vn_rule **hit)
     int vn_rules_register(vn_rules *t, unsigned int r)
+    int vn_rules_cache(vn_rules *t, unsigned int r, bint wanted)
     void vn_rules_online(vn_rules *t, unsigned int r)
     void vn_rules_offline(vn_rules *t, unsigned int r)
     void vn_rules_ids(vn_rules *t, unsigned int r, const vn_columns *c, rte_mbuf **pkts, uint32_t n,
@@ -239,6 +244,31 @@ cdef extern from "vn_rules.h" nogil:
     int vn_merge_end(vn_rules *t, vn_merge *m, bint publish)
     uint64_t vn_rules_ripe(const vn_rules *t, uint64_t born)
     void vn_rules_read_info "vn_rules_info"(const vn_rules *t, vn_rules_info_t *info)
+
+cdef extern from "vn_outs.h" nogil:
+    enum:
+        VN_MAX_BURST
+        VN_OUT_PORTS
+    struct vn_sink:
+        rte_ring *ring
+        bint wait
+        int *given_up
+        uint16_t reason
+        uint64_t packets
+        uint64_t waits
+        vn_account *count
+    struct vn_out:
+        vn_txq *txq
+        vn_sink *sink
+    struct vn_outs:
+        vn_tx_policy policy
+        vn_account *count
+        rte_mempool *copy_pool
+        vn_out *outs
+        uint16_t n_outs
+    int vn_outs_init(vn_outs *x, vn_txq **txqs, const uint16_t *n_queues, const uint16_t *own,
+                     uint16_t n, uint16_t n_sinks)
+    void vn_outs_fini(vn_outs *x)
 
 cdef extern from "vn_meter.h" nogil:
     struct vn_meter:
@@ -267,7 +297,6 @@ cdef extern from "vn_nat.h" nogil:
 cdef extern from "vn_act.h" nogil:
     enum:
         VN_ACT_PORTS
-        VN_ACT_OWN_QUEUE
         VN_CODE_RUN
         VN_CODE_KEEP
         VN_CODE_PORT
@@ -314,58 +343,209 @@ cdef extern from "vn_act.h" nogil:
     struct vn_act_ctx:
         vn_rules *table
         unsigned int reader
-        vn_tx_policy policy
-        vn_account *count
-        rte_mempool *copy_pool
+        vn_outs *to
+        bint whole
         vn_call *calls
         uint32_t n_calls
         uint32_t room_calls
         uint64_t bytes
         vn_rule_counts missed
-    int vn_act_init(vn_act_ctx *x, vn_txq **txqs, const uint16_t *n_queues, const uint16_t *own,
-                    uint16_t n)
-    void vn_act_fini(vn_act_ctx *x)
-    uint16_t vn_act_run(vn_act_ctx *x, rte_mbuf **pkts, uint16_t n, const vn_rule **hit,
-                        const vn_actions *none)
+    uint16_t vn_act_burst(vn_act_ctx *x, rte_mbuf **pkts, uint16_t n, const vn_rule **hit,
+                          const vn_actions *none)
     uint16_t vn_act_resume(vn_act_ctx *x, rte_mbuf **pkts, uint16_t n, const vn_actions *a,
                            uint16_t at, uint16_t queue)
 
-cdef extern from "vn_forward.h" nogil:
+cdef extern from "vn_filter.h" nogil:
+    struct vn_filter:
+        const vn_match_step *steps
+        uint32_t n_steps
+        uint32_t n_leaves
+        const vn_bpf *leaves[]
+        const vn_filter *doubt
+        const vn_filter *raw
+
+cdef extern from "vn_stage.h" nogil:
     enum:
-        VN_MAX_BURST
+        VN_IN_MIXED
+    struct vn_batch:
+        uint16_t n
+        bint sized
+        bint looked
+        uint16_t in_ "in"
+        rte_mbuf *pkts[]
+        uint16_t rows[]
+        const vn_rule *hit[]
+    struct vn_stage_count:
+        uint64_t in_ "in"
+        uint64_t out
+        uint64_t timed
+        uint64_t cycles
+        uint64_t bursts
+    struct vn_stage:
+        void (*run)(vn_stage *s, vn_worker *w, vn_batch *b) noexcept nogil
+        void *arg
+        vn_stage_count stat
+        vn_account count
+        uint16_t number
+    struct vn_chain:
+        vn_stage *stages
+        uint16_t n
+    int vn_batch_init(vn_batch *b)
+    void vn_batch_fini(vn_batch *b)
+    void vn_batch_settle(vn_batch *b)
+    void vn_batch_changed(vn_batch *b)
+    void vn_batch_changed_but_rules(vn_batch *b)
+    void vn_batch_keep(vn_batch *b, const uint8_t *mask, vn_account *a, int reason)
+
+cdef extern from "vn_stages.h" nogil:
+    enum:
+        VN_VERDICT_PASS
+        VN_VERDICT_DROP
+    struct vn_filter_arg:
+        const vn_filter *filter
+        uint16_t reason
+    struct vn_macs_arg:
+        bint swap
+        uint8_t which[128]
+        uint8_t macs[128][12]
+    struct vn_rules_arg:
+        vn_act_ctx act
+        const vn_actions *actions
+    struct vn_forward_arg:
+        uint16_t to[128]
+    struct vn_bridge_arg:
+        vn_bridge *bridge
+        uint16_t n
+        uint8_t ports[128]
+    struct vn_branch:
+        const vn_filter *filter
+        int32_t rule
+        vn_chain chain
+        vn_batch batch
+    struct vn_split_arg:
+        bint by_rule
+        uint16_t n
+        vn_branch *branches[]
+    struct vn_handoff_arg:
+        uint16_t first
+        uint16_t n
+    ctypedef void (*vn_native)(void **columns, int64_t n, int16_t *verdict, uint8_t *keep,
+                               void **state) noexcept nogil
+    struct vn_native_arg:
+        vn_native run
+        uint16_t n_columns
+        uint16_t columns[128]
+        void **state
+        uint16_t reason
+        bint wants_verdict
+        bint wants_keep
+    void vn_stage_parse(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_filter(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_macs(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_classify(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_apply(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_actions(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_forward(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_bridge(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_split(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_tee(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_handoff(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_native(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_stage_drop(vn_stage *s, vn_worker *w, vn_batch *b) noexcept
+    void vn_batch_verdict(vn_batch *b, const int16_t *verdict, vn_outs *to, vn_account *a,
+                          int reason)
+    void vn_batch_rules(const vn_batch *b, int32_t *out)
+
+cdef extern from "vn_trace.h" nogil:
+    enum:
+        VN_TRACE_BYTES
+    struct vn_trace_event:
+        uint64_t tsc
+        uint32_t packet
+        uint32_t len
+        uint16_t kind
+        uint16_t stage
+        uint16_t port
+        uint16_t reason
+        uint16_t worker
+        uint16_t captured
+        uint8_t bytes[128]
+    struct vn_trace:
+        int32_t left
+        uint32_t packets
+        uint32_t n
+        uint32_t lost
+        uint32_t room
+        vn_trace_event events[]
+
+cdef extern from "vn_worker.h" nogil:
+    enum:
+        VN_HISTOGRAM
+        VN_TIMED
+    enum vn_idle:
+        VN_IDLE_BUSY
+        VN_IDLE_ADAPTIVE
+        VN_IDLE_SLEEP
     struct vn_lane:
         vn_rxq *rxq
-        vn_txq *txq
-        uint8_t port
-        uint8_t out_port
-        bint mac_updating
+        rte_ring *ring
+        uint16_t in_ "in"
         bint marks
-        uint8_t macs[12]
-    struct vn_forward:
-        int stop
-        int64_t budget
-        vn_bridge *bridge
-        vn_rules *rules
-        rte_mempool *copy_pool
-        vn_tx_policy policy
-        uint16_t burst
-        bint flow_cache
-    struct vn_worker:
-        vn_forward *shared
+        bint intr
+        bint ended
+        uint16_t n_producers
+        vn_worker **producers
+        uint64_t packets
+        uint64_t timed
+        uint64_t cycles
+        uint64_t bursts[11]
+    struct vn_program:
         vn_lane *lanes
         uint16_t n_lanes
-        uint16_t n_ports
-        vn_txq **txqs
-        uint8_t *tx_ports
-        uint16_t n_tx_ports
-        vn_act_ctx *act
+        uint16_t n_tables
+        bint ordered
+        bint gather
+        bint python
+        vn_chain chain
+        vn_stage end
+        vn_rules **tables
+        vn_bridge *bridge
+        uint16_t in_of[]
+        vn_outs outs
+        uint16_t n_sinks
+        vn_sink *sinks
+    struct vn_engine:
+        uint32_t epoch
+        uint32_t go
+        int failed
+        int closing
+        int64_t budget
+        bint limited
+        uint16_t burst
+        vn_idle idle
+        vn_trace *trace
+        void (*py_enter)(vn_worker *w) noexcept nogil
+        void (*py_leave)(vn_worker *w) noexcept nogil
+    struct vn_worker:
+        vn_engine *engine
+        vn_program *program
+        vn_program *next
+        unsigned int reader
+        vn_outs outs
+        uint16_t number
+        uint32_t epoch
+        void *python
+        int python_state
+        uint32_t parked
+        uint32_t at_stage
+        bint done
         uint64_t passes
         uint64_t busy_passes
-        vn_account count
-    int vn_worker_rules(vn_worker *w, unsigned int reader, vn_txq **txqs,
-                        const uint16_t *n_queues, const uint16_t *own)
-    void vn_worker_free_rules(vn_worker *w)
-    int vn_forward_loop(void *arg)
+        uint64_t sleeps
+        vn_batch *single
+        vn_batch batch
+    int vn_worker_loop(void *arg)
+    void vn_worker_fail(vn_worker *w, vn_stage *s, vn_batch *b)
 
 cdef extern from "vn_rewrite.h" nogil:
     int vn_unshare(rte_mempool *pool, rte_mbuf **pkt)
@@ -475,7 +655,14 @@ cdef extern from * nogil:
         vn_table_read(t, c, vn_set(lo, hi), vn_set(dlo, dhi), n)
     #define vn_parse_bytes2(c, row, lo, hi, p, base, avail, end, start) \\
         vn_parse_bytes(c, row, vn_set(lo, hi), p, base, avail, end, start)
+    #define vn_filter_need2(f, lo, hi) ((f)->need = vn_set(lo, hi))
+    #define vn_native_sets2(a, lo, hi, wlo, whi) \\
+        ((a)->need = vn_set(lo, hi), (a)->writes = vn_set(wlo, whi))
+    #define vn_set_store(p, lo, hi) (*(vn_fieldset *)(p) = vn_set(lo, hi))
     """
+    void vn_filter_need2(vn_filter *f, uint64_t lo, uint64_t hi)
+    void vn_native_sets2(vn_native_arg *a, uint64_t lo, uint64_t hi, uint64_t wlo, uint64_t whi)
+    void vn_set_store(void *p, uint64_t lo, uint64_t hi)
     void vn_rules_needs2(vn_rules *t, unsigned int r, uint64_t *out)
     void vn_parse2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n)
     void vn_parse_inner2(const vn_columns *c, uint64_t lo, uint64_t hi, rte_mbuf **pkts, uint16_t n,

@@ -35,6 +35,9 @@ enum vn_drop {
 	VN_DROP_RATE,
 	VN_DROP_TTL,
 	VN_DROP_NO_PYTHON,
+	VN_DROP_RING_FULL,
+	VN_DROP_STAGE_ERROR,
+	VN_DROP_STOPPED,
 	VN_DROP_USER, /* the program's own reasons, named when first used */
 	VN_DROP_MAX = VN_DROP_USER + 16,
 };

@@ -1,121 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vn_act.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 #include "vn_bytes.h"
-
-int
-vn_act_init(struct vn_act_ctx *x, struct vn_txq *const *txqs, const uint16_t *n_queues,
-	    const uint16_t *own, uint16_t n)
-{
-	uint32_t total = 0;
-
-	for (uint16_t i = 0; i < n; i++) {
-		x->ports[i] = (struct vn_act_port){(uint16_t)total, n_queues[i], own[i]};
-		total += n_queues[i];
-	}
-	x->n_outs = (uint16_t)total;
-	x->outs = calloc(total + 1, sizeof(*x->outs));
-	x->touched = calloc(total + 2, sizeof(*x->touched)); /* one is written in vain */
-	if (x->outs == NULL || x->touched == NULL)
-		return -ENOMEM; /* the caller calls vn_act_fini() */
-	for (uint16_t i = 0; i < n; i++)
-		for (uint16_t q = 0; q < n_queues[i]; q++)
-			x->outs[x->ports[i].first + q].txq = &txqs[i][q];
-	return 0;
-}
-
-void
-vn_act_fini(struct vn_act_ctx *x)
-{
-	free(x->outs);
-	free(x->touched);
-	x->outs = NULL;
-	x->touched = NULL;
-}
 
 /* -- where packets end ------------------------------------------------------------------------- */
 
-void
-vn_out_flush(struct vn_act_ctx *x, struct vn_out *o)
-{
-	if (o->n && o->txq)
-		vn_tx(o->txq, o->pkts, o->n, x->policy);
-	else if (o->n)
-		rte_pktmbuf_free_bulk(o->pkts, o->n);
-	o->n = 0;
-}
-
 static inline void
-drop(struct vn_act_ctx *x, struct rte_mbuf *m, uint16_t reason)
+emit(struct vn_act_ctx *x, struct rte_mbuf *m, uint16_t row, uint16_t port, uint16_t queue)
 {
-	x->count->drops[reason]++;
-	vn_out_push(x, &x->outs[x->n_outs], m);
-}
+	struct vn_out *o = vn_out_of(x->to, port, queue);
 
-void
-vn_act_flush(struct vn_act_ctx *x)
-{
-	for (uint16_t k = 0; k < x->n_touched; k++) {
-		struct vn_out *o = &x->outs[x->touched[k]];
-
-		vn_out_flush(x, o);
-		o->listed = false;
-	}
-	x->n_touched = 0;
-}
-
-/* The output of a port's queue; NULL: there is no such port to send on. Queues that a port lacks
- * are those that it has, over and over. */
-static inline struct vn_out *
-out_of(struct vn_act_ctx *x, uint16_t port, uint16_t queue)
-{
-	const struct vn_act_port *p;
-
-	if (unlikely(port >= VN_ACT_PORTS || x->ports[port].n == 0))
-		return NULL;
-	p = &x->ports[port];
-	if (likely(queue == VN_ACT_OWN_QUEUE))
-		queue = p->own;
-	else if (queue >= p->n)
-		queue %= p->n;
-	return &x->outs[p->first + queue];
-}
-
-/* The packets before this one that go their own way, and are to leave before it. */
-struct kept {
-	struct rte_mbuf **pkts;
-	uint16_t n;
-};
-
-static inline void
-emit(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf *m, uint16_t port, uint16_t queue)
-{
-	struct vn_out *o = out_of(x, port, queue);
-
-	if (unlikely(o == NULL)) {
-		drop(x, m, VN_DROP_NO_OUTPUT);
-		return;
-	}
-	if (k->n && x->own_way) {
-		x->own_way(x->own_arg, k->pkts, k->n);
-		k->n = 0;
-	}
-	vn_out_push(x, o, m);
+	if (unlikely(o == NULL))
+		vn_out_drop(x->to, m, VN_DROP_NO_OUTPUT);
+	else
+		vn_out_push(x->to, o, m, row);
 }
 
 static void
-emit_copy(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf *m, uint16_t port, uint16_t queue)
+emit_copy(struct vn_act_ctx *x, struct rte_mbuf *m, uint16_t row, uint16_t port, uint16_t queue)
 {
-	struct rte_mbuf *c = rte_pktmbuf_clone(m, x->copy_pool ? x->copy_pool : m->pool);
+	struct rte_mbuf *c = rte_pktmbuf_clone(m, x->to->copy_pool ? x->to->copy_pool : m->pool);
 
-	x->count->copies++;
+	x->to->count->copies++;
 	if (c == NULL)
-		x->count->drops[VN_DROP_NO_MBUF]++;
+		x->to->count->drops[VN_DROP_NO_MBUF]++;
 	else
-		emit(x, k, c, port, queue);
+		emit(x, c, row, port, queue);
 }
 
 /* -- actions ----------------------------------------------------------------------------------- */
@@ -160,7 +70,7 @@ sampled(struct vn_sample *s)
 
 /* Runs actions at.. on *pkt. True: the packet has ended. */
 static bool
-run(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf **pkt, const struct vn_actions *p,
+run(struct vn_act_ctx *x, struct rte_mbuf **pkt, uint16_t row, const struct vn_actions *p,
     uint16_t at, uint16_t queue)
 {
 	for (; at < p->n; at++) {
@@ -169,12 +79,12 @@ run(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf **pkt, const struct vn
 
 		switch ((enum vn_act_op)a->op) {
 		case VN_ACT_DROP:
-			drop(x, *pkt, a->arg);
+			vn_out_drop(x->to, *pkt, a->arg);
 			return true;
 		case VN_ACT_FORWARD:
 			for (uint16_t i = 0; i + 1 < a->arg; i++)
-				emit_copy(x, k, *pkt, a->ports[i], queue);
-			emit(x, k, *pkt, a->ports[a->arg - 1], queue);
+				emit_copy(x, *pkt, row, a->ports[i], queue);
+			emit(x, *pkt, row, a->ports[a->arg - 1], queue);
 			return true;
 		case VN_ACT_QUEUE:
 			queue = a->arg;
@@ -207,7 +117,7 @@ run(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf **pkt, const struct vn
 				break;
 			continue;
 		case VN_ACT_MIRROR:
-			emit_copy(x, k, *pkt, a->arg, queue);
+			emit_copy(x, *pkt, row, a->arg, queue);
 			continue;
 		case VN_ACT_MARK:
 			(*pkt)->hash.fdir.hi = a->value;
@@ -233,7 +143,7 @@ run(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf **pkt, const struct vn
 			x->calls[x->n_calls++] = (struct vn_call){*pkt, p, at, queue};
 			return true;
 		}
-		drop(x, *pkt, reason);
+		vn_out_drop(x->to, *pkt, reason);
 		return true;
 	}
 	return false;
@@ -244,11 +154,12 @@ run(struct vn_act_ctx *x, struct kept *k, struct rte_mbuf **pkt, const struct vn
 /* Packets that are all dropped or forwarded, here and there: without branches, which nothing could
  * predict. Every output is empty and has room. */
 static void
-act_plain(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const uint16_t *code)
+act_plain(struct vn_outs *x, struct rte_mbuf **pkts, const uint16_t *rows, uint16_t n,
+	  const uint16_t *code)
 {
 	for (uint16_t i = 0; i < n; i++) {
 		bool dead = code[i] >= VN_CODE_DROP;
-		const struct vn_act_port *p = &x->ports[(code[i] - VN_CODE_PORT) % VN_ACT_PORTS];
+		const struct vn_out_port *p = &x->ports[(code[i] - VN_CODE_PORT) % VN_ACT_PORTS];
 		bool nowhere = !dead & (p->n == 0);
 		uint16_t at = (dead | nowhere) ? x->n_outs : p->first + p->own;
 		uint16_t reason = dead ? code[i] - VN_CODE_DROP : VN_DROP_NO_OUTPUT;
@@ -258,56 +169,58 @@ act_plain(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const uint16
 		x->touched[x->n_touched] = at;
 		x->n_touched += !o->listed;
 		o->listed = true;
+		o->last = o->rows[o->n] = rows[i];
 		o->pkts[o->n++] = pkts[i];
 	}
-	vn_act_flush(x);
 }
 
 /* Packets of different fates. */
 static uint16_t
-act_each(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const uint16_t *code,
-	 const struct vn_rule *const *hit, const struct vn_actions *none)
+act_each(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t *rows, uint16_t n,
+	 const uint16_t *code, const struct vn_rule *const *hit, const struct vn_actions *none)
 {
-	struct kept k = {pkts, 0};
+	uint16_t kept = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 		const struct vn_actions *a;
+		uint16_t row = rows[i];
 
 		if (code[i] >= VN_CODE_DROP) {
-			drop(x, m, code[i] - VN_CODE_DROP);
+			vn_out_drop(x->to, m, code[i] - VN_CODE_DROP);
 			continue;
 		}
 		if (code[i] >= VN_CODE_PORT) {
-			emit(x, &k, m, code[i] - VN_CODE_PORT, VN_ACT_OWN_QUEUE);
+			emit(x, m, row, code[i] - VN_CODE_PORT, VN_OWN_QUEUE);
 			continue;
 		}
-		a = hit[i] ? hit[i]->actions : none;
-		if (code[i] == VN_CODE_KEEP || a == NULL || !run(x, &k, &m, a, 0, VN_ACT_OWN_QUEUE))
-			pkts[k.n++] = m;
+		a = hit && hit[i] ? hit[i]->actions : none;
+		if (code[i] == VN_CODE_KEEP || a == NULL || !run(x, &m, row, a, 0, VN_OWN_QUEUE)) {
+			rows[kept] = row;
+			pkts[kept++] = m;
+		}
 	}
-	if (k.n && x->own_way && x->n_touched) {
-		x->own_way(x->own_arg, pkts, k.n);
-		k.n = 0;
-	}
-	vn_act_flush(x);
-	return k.n;
+	return kept;
 }
 
-static uint16_t
-act_some(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const struct vn_rule *const *hit,
-	 const struct vn_actions *none)
+uint16_t
+vn_act_run(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t *rows, uint16_t n,
+	   const struct vn_rule *const *hit, const struct vn_actions *none)
 {
-	uint16_t code[VN_ACT_ROOM], differ = 0, none_code = (uint16_t)vn_act_code(none);
+	uint16_t code[VN_MAX_BURST], differ = 0, none_code = (uint16_t)vn_act_code(none);
 	bool plain = true;
 	struct vn_sizes s = VN_SIZES_NONE;
 	struct vn_out *o;
 
 	x->now = 0;
-	for (uint16_t i = 0; i < n; i++)
+	x->bytes = 0;
+	x->untouched = false;
+	if (unlikely(n == 0))
+		return 0;
+	for (uint16_t i = 0; hit && i < n; i++)
 		rte_prefetch0(hit[i]);
 	for (uint16_t i = 0; i < n; i++) {
-		const struct vn_rule *r = hit[i];
+		const struct vn_rule *r = hit ? hit[i] : NULL;
 
 		vn_sizes_add(&s, pkts[i]);
 		if (likely(r != NULL)) {
@@ -321,45 +234,51 @@ act_some(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const struct 
 		differ |= code[i] ^ code[0];
 		plain &= code[i] >= VN_CODE_PORT;
 	}
-	x->bytes += s.bytes;
-	if (differ && plain) {
-		act_plain(x, pkts, n, code);
+	x->bytes = s.bytes;
+	if (differ && plain && x->to->n_touched == 0) {
+		act_plain(x->to, pkts, rows, n, code);
 		return 0;
 	}
 	if (differ || code[0] == VN_CODE_RUN)
-		return act_each(x, pkts, n, code, hit, none);
+		return act_each(x, pkts, rows, n, code, hit, none);
 	if (code[0] == VN_CODE_KEEP) {
 		x->sizes = s;
 		x->untouched = true;
 		return n;
 	}
-	o = code[0] >= VN_CODE_DROP ? NULL : out_of(x, code[0] - VN_CODE_PORT, VN_ACT_OWN_QUEUE);
-	if (o)
-		vn_tx_sized(o->txq, pkts, n, s, x->policy);
+	if (code[0] >= VN_CODE_DROP) {
+		vn_drop(x->to->count, pkts, n, code[0] - VN_CODE_DROP);
+		return 0;
+	}
+	o = vn_out_of(x->to, code[0] - VN_CODE_PORT, VN_OWN_QUEUE);
+	if (o == NULL)
+		vn_drop(x->to->count, pkts, n, VN_DROP_NO_OUTPUT);
+	else if (x->whole && x->to->n_touched == 0 && o->txq)
+		vn_tx_sized(o->txq, pkts, n, s, x->to->policy);
 	else
-		vn_drop(x->count, pkts, n,
-			code[0] >= VN_CODE_DROP ? code[0] - VN_CODE_DROP : VN_DROP_NO_OUTPUT);
+		for (uint16_t i = 0; i < n; i++)
+			vn_out_push(x->to, o, pkts[i], rows[i]);
 	return 0;
 }
 
 uint16_t
-vn_act_run(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
-	   const struct vn_rule *const *hit, const struct vn_actions *none)
+vn_act_burst(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
+	     const struct vn_rule *const *hit, const struct vn_actions *none)
 {
-	uint16_t left = 0;
+	uint16_t rows[VN_MAX_BURST], left = 0;
 
-	x->bytes = 0;
-	x->untouched = false;
 	for (uint16_t at = 0, step; at < n; at += step) {
 		uint16_t more;
 
-		step = RTE_MIN((uint16_t)(n - at), (uint16_t)VN_ACT_ROOM);
-		more = act_some(x, pkts + at, step, hit + at, none);
+		step = RTE_MIN((uint16_t)(n - at), (uint16_t)VN_MAX_BURST);
+		for (uint16_t i = 0; i < step; i++)
+			rows[i] = i;
+		more = vn_act_run(x, pkts + at, rows, step, hit + at, none);
+		vn_outs_flush(x->to);
 		if (left != at)
 			memmove(pkts + left, pkts + at, more * sizeof(*pkts));
 		left += more;
 	}
-	x->untouched &= n <= VN_ACT_ROOM;
 	return left;
 }
 
@@ -367,15 +286,15 @@ uint16_t
 vn_act_resume(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n, const struct vn_actions *a,
 	      uint16_t at, uint16_t queue)
 {
-	struct kept k = {pkts, 0};
+	uint16_t left = 0;
 
 	x->now = 0;
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 
-		if (!run(x, &k, &m, a, at, queue))
-			pkts[k.n++] = m;
+		if (!run(x, &m, i, a, at, queue))
+			pkts[left++] = m;
 	}
-	vn_act_flush(x);
-	return k.n;
+	vn_outs_flush(x->to);
+	return left;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * What becomes of packets by the rules that they hit. A rule's actions run one after the other, on
- * one packet at a time; what a packet is sent to is collected and sent once a burst, so that the
- * order within an output queue is that of the burst. Nothing is allocated.
+ * one packet at a time; what a packet is sent to is collected in outputs (vn_outs.h), whose
+ * owner sends it once a burst. Nothing is allocated.
  *
  * A burst whose packets all go to one port, or are all dropped, runs no actions at all: those are
  * in the rule's flags (vn_act_code).
@@ -11,12 +11,10 @@
 
 #include "vn_meter.h"
 #include "vn_nat.h"
-#include "vn_port.h"
+#include "vn_outs.h"
 #include "vn_rules.h"
 
-#define VN_ACT_ROOM 512u /* packets that wait for one output */
-#define VN_ACT_PORTS 128u
-#define VN_ACT_OWN_QUEUE UINT16_MAX
+#define VN_ACT_PORTS VN_OUT_PORTS
 
 enum vn_act_op {
 	VN_ACT_DROP,	/* arg: enum vn_drop */
@@ -76,19 +74,6 @@ vn_act_code(const struct vn_actions *a)
 	return a ? a->code : VN_CODE_KEEP;
 }
 
-/* Packets that wait for a tx queue. */
-struct vn_out {
-	struct vn_txq *txq;
-	uint16_t n;
-	bool listed; /* in `touched` */
-	struct rte_mbuf *pkts[VN_ACT_ROOM];
-};
-
-/* A port's queues are outs[first..first + n); own is the worker's. n = 0: nothing is sent there. */
-struct vn_act_port {
-	uint16_t first, n, own;
-};
-
 /* A packet that was set aside, and where its actions go on. */
 struct vn_call {
 	struct rte_mbuf *m;
@@ -98,20 +83,12 @@ struct vn_call {
 
 /* What one thread runs actions with. */
 struct vn_act_ctx {
-	struct vn_rules *table;
+	struct vn_rules *table; /* NULL: no rules, all packets run the same actions */
 	unsigned int reader;
-	enum vn_tx_policy policy;
-	struct vn_account *count;      /* copies, drops that are no queue's */
-	struct rte_mempool *copy_pool; /* of copies; NULL: each packet's own */
-	struct vn_act_port ports[VN_ACT_PORTS];
-	struct vn_out *outs; /* the last one, without a queue, is for packets that are dropped */
-	uint16_t n_outs;
-	uint16_t *touched;
-	uint16_t n_touched;
-	/* Where packets go that no action ends, if any other packet of the burst was sent: adds
-	 * them to outs. NULL: they stay with the caller. */
-	void (*own_way)(void *arg, struct rte_mbuf **pkts, uint16_t n);
-	void *own_arg;
+	struct vn_outs *to;
+	/* May a burst that goes to one port as a whole be sent at once? Only if no packets that came
+	 * with it are elsewhere. */
+	bool whole;
 	/* Packets for Python; NULL: there is no Python here, and they are dropped. */
 	struct vn_call *calls;
 	uint32_t n_calls, room_calls;
@@ -122,33 +99,18 @@ struct vn_act_ctx {
 	uint64_t now;		      /* TSC of this burst; 0: not read yet */
 };
 
-/* Makes the outputs of n ports, with txqs[i][0..n_queues[i]) each (0: nothing is sent there), of
- * which own[i] is the caller's. 0 or -ENOMEM. */
-VN_EXPORT int vn_act_init(struct vn_act_ctx *x, struct vn_txq *const *txqs,
-			  const uint16_t *n_queues, const uint16_t *own, uint16_t n);
-VN_EXPORT void vn_act_fini(struct vn_act_ctx *x);
-
-/* Counts the hits and does what they say. hit[i] NULL: no rule matched, `none` are the actions.
- * Returns how many packets no action has ended; these are pkts[0..left), in order. */
-VN_EXPORT uint16_t vn_act_run(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
-			      const struct vn_rule *const *hit, const struct vn_actions *none);
-/* Runs the rest of the actions of packets that were set aside. As vn_act_run. */
+/* Counts the hits of up to VN_MAX_BURST packets and does what they say: what is sent waits in
+ * x->to. hit[i] NULL (or no hit: none for all): no rule matched, `none` are the actions. rows: the
+ * packets' rows in their burst. Returns how many packets no action has ended; these are
+ * pkts[0..left) and rows[0..left), in order. */
+VN_EXPORT uint16_t vn_act_run(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t *rows,
+			      uint16_t n, const struct vn_rule *const *hit,
+			      const struct vn_actions *none);
+/* The same for any number of packets, and sends what waits. */
+VN_EXPORT uint16_t vn_act_burst(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
+				const struct vn_rule *const *hit, const struct vn_actions *none);
+/* Runs the rest of the actions of packets that were set aside. As vn_act_burst. */
 VN_EXPORT uint16_t vn_act_resume(struct vn_act_ctx *x, struct rte_mbuf **pkts, uint16_t n,
 				 const struct vn_actions *a, uint16_t at, uint16_t queue);
-/* Sends what waits. vn_act_run does it itself. */
-VN_EXPORT void vn_act_flush(struct vn_act_ctx *x);
-VN_EXPORT void vn_out_flush(struct vn_act_ctx *x, struct vn_out *o);
-
-static inline void
-vn_out_push(struct vn_act_ctx *x, struct vn_out *o, struct rte_mbuf *m)
-{
-	if (unlikely(o->n == VN_ACT_ROOM))
-		vn_out_flush(x, o);
-	if (!o->listed) {
-		o->listed = true;
-		x->touched[x->n_touched++] = (uint16_t)(o - x->outs);
-	}
-	o->pkts[o->n++] = m;
-}
 
 #endif

@@ -9,6 +9,7 @@ cdef class ActionRunner:
     cdef list ports               # NativePort or None, by index
     cdef object pool
     cdef vn.vn_act_ctx *ctx
+    cdef vn.vn_outs outs
     cdef const vn.vn_rule **hit
     cdef uint16_t room
     cdef bint busy

@@ -78,17 +78,19 @@ cdef class ActionRunner:
                 queues[i] = port.n_tx_queues
         self.ctx.table = table.check()
         self.ctx.reader = reader
-        self.ctx.policy = vn.VN_TX_RETRY if policy == "retry" else vn.VN_TX_DROP
-        self.ctx.count = &account
+        self.ctx.to = &self.outs
+        self.ctx.whole = True
+        self.outs.policy = vn.VN_TX_RETRY if policy == "retry" else vn.VN_TX_DROP
+        self.outs.count = &account
         if copy_pool is not None:
-            self.ctx.copy_pool = copy_pool.check()
+            self.outs.copy_pool = copy_pool.check()
         if (vn.vn_rules_register(self.ctx.table, reader) != 0
-                or vn.vn_act_init(self.ctx, txqs, queues, own, <uint16_t>len(ports)) != 0):
+                or vn.vn_outs_init(&self.outs, txqs, queues, own, <uint16_t>len(ports), 0) != 0):
             raise MemoryError
 
     def __dealloc__(self):
+        vn.vn_outs_fini(&self.outs)
         if self.ctx != NULL:
-            vn.vn_act_fini(self.ctx)
             free(self.ctx.calls)
         free(self.ctx)
         free(self.hit)
@@ -158,8 +160,8 @@ cdef class ActionRunner:
                 with nogil:
                     vn.vn_rules_classify(t, r, <vn.vn_columns *>h.store.columns, burst.pkts, n,
                                          self.hit)
-                    left = vn.vn_act_run(self.ctx, burst.pkts, n, self.hit,
-                                         <const vn.vn_actions *>vn.vn_rules_none(t, r))
+                    left = vn.vn_act_burst(self.ctx, burst.pkts, n, self.hit,
+                                           <const vn.vn_actions *>vn.vn_rules_none(t, r))
                 for port in self.ports:
                     if port is not None:
                         port.tx_waiting -= 1

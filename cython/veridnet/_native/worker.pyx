@@ -1,281 +1,371 @@
-"""The forwarder's lcore loops: built from Python, run without the GIL."""
+"""The workers of a pipeline: lcores that run programs, started, swapped and stopped from Python.
+
+What runs without the GIL is vn_worker.c; what the programs are, `veridnet._native.stages`.
+"""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
+
+import time
 
 import numpy as np
 
 from dpdk cimport eal
 from kernels cimport vn
-from veridnet._native.errors cimport check_process, check_ptr, check_rc
-from veridnet._native.memory cimport Mempool
+from veridnet._native.actions cimport aligned
+from veridnet._native.errors cimport check_process, check_rc
 from veridnet._native.port cimport NativePort
+from veridnet._native.pystage cimport python_enter, python_leave
 from veridnet._native.ruletable cimport RuleTable
+from veridnet._native.stages cimport Program
 
-from veridnet.errors import ConfigError, DpdkError, PoolError, StateError
+from veridnet.errors import ConfigError, DpdkError, StateError
 
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t alignment, size_t size)
+cdef extern from "time.h" nogil:
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int nanosleep(const timespec *t, timespec *left)
 
-MAX_PORTS = vn.VN_MAX_PORTS
-MAX_BURST = vn.VN_MAX_BURST
-
-cdef int _serial = 0
+IDLE = {"busy": vn.VN_IDLE_BUSY, "adaptive": vn.VN_IDLE_ADAPTIVE, "sleep": vn.VN_IDLE_SLEEP}
+#: One burst in so many is timed.
+TIMED = vn.VN_TIMED
+TRACE_KINDS = ("rx", "stage", "ended", "out", "ring", "from_ring")
 
 
 @cython.no_gc_clear     # __dealloc__ needs what it refers to, in a reference cycle too
-cdef class Forwarder:
-    """Forwards between ports on worker lcores until stopped, or until its traces have ended.
+cdef class Engine:
+    """Worker lcores, and what they share.
 
     Parameters
     ----------
-    ports
-        The ports, by index.
     lcores
-        Worker lcores; the receive queues are dealt out to them.
-    destinations
-        For static forwarding: for each port the index of the port that gets its packets, or -1
-        for a port that is not received from. None for a learning bridge.
-    macs
-        For static forwarding: for each port 12 bytes (destination, source) that are written over
-        the addresses of its packets, or None.
-    receive
-        For each port: is it received from?
-    copy_pool
-        Where copies (floods, shared packets to be written) come from.
-    rules
-        A rule table that is asked first: packets that no action of it ends go as without it. Rules
-        name ports by their index here. Worker k is the table's reader k.
-    socket
-        Where a bridge's table is allocated: a socket id, or -1 for any.
+        A worker runs on each, in this order.
+    burst
+        Packets that a receive call asks for.
+    count
+        Packets to receive in all; negative: no limit.
+    idle
+        "busy", "adaptive" or "sleep": what a worker does that has nothing to do.
+    trace
+        Packets that are followed through all stages.
     """
 
-    cdef list ports
-    cdef list lcores
-    cdef Mempool copy_pool
-    cdef vn.vn_forward shared
+    cdef readonly list lcores
+    cdef readonly list programs   # of the workers, now
+    cdef readonly list errors     # (stage's name, exception) of Python stages
+    cdef vn.vn_engine *shared
     cdef vn.vn_worker *workers
-    cdef int n_workers
+    cdef int n
     cdef bint is_running
-    cdef dict bridge_at_end
-    cdef readonly RuleTable rules
-    cdef readonly bint bridging
+    cdef bint parking             # told to park, and not all have
+    cdef list coming              # the programs after that; None: none
+    cdef dict past                # copies and drops of programs that were swapped out
+    cdef list used                # ports and tables that are marked as in use
 
-    def __cinit__(self, list ports, list lcores, *, list destinations=None, list macs=None,
-                  list receive, Mempool copy_pool not None, int burst=32, int64_t count=-1,
-                  str policy="retry", int stations=8192, double age_s=300.0, RuleTable rules=None,
-                  bint flow_cache=True, int socket=-1):
-        global _serial
-        cdef NativePort port, out
-        cdef vn.vn_worker *w
-        cdef vn.vn_lane *lane
-        cdef int i, q, k, n = len(ports), nw = len(lcores)
-        cdef vn.vn_txq *txqs[128]
-        cdef uint16_t queues[128]
-        cdef uint16_t own[128]
+    def __cinit__(self, list lcores, *, int burst=32, int64_t count=-1, str idle="busy",
+                  uint32_t trace=0):
+        cdef int k
+        cdef size_t size
         check_process()
-        if not 1 <= n <= vn.VN_MAX_PORTS:
-            raise ConfigError(f"from 1 to {vn.VN_MAX_PORTS} ports, not {n}")
+        self.lcores = list(lcores)
+        self.programs, self.errors, self.used = [], [], []
+        self.past = {"copies": 0, "drops": {}}
         if not 1 <= burst <= vn.VN_MAX_BURST:
             raise ConfigError(f"a burst has from 1 to {vn.VN_MAX_BURST} packets, not {burst}")
-        if policy not in ("retry", "drop"):
-            raise ConfigError(f"a forwarder's tx policy is retry or drop, not {policy!r}")
-        if nw < 1:
-            raise ConfigError("a forwarder needs a worker lcore")
-        for port in ports:
-            port.check()
-        if len(set(ports)) != n:
-            raise ConfigError("a port is named twice")
-        if len(receive) != n:
-            raise ConfigError(f"receive: {len(receive)} values for {n} ports")
-        if destinations is not None:
-            if len(destinations) != n or macs is None or len(macs) != n:
-                raise ConfigError(f"destinations and macs: one of each for each of the {n} ports")
-            for i in range(n):
-                if not -1 <= <object>destinations[i] < n:
-                    raise ConfigError(f"destination {destinations[i]} of {n} ports")
-                if destinations[i] < 0 and receive[i]:
-                    raise ConfigError(f"port {i} is received from and has no destination")
-                if macs[i] is not None and (not isinstance(macs[i], bytes) or len(macs[i]) != 12):
-                    raise ConfigError(f"macs of port {i}: 12 bytes or None")
-        if not 0 < age_s <= 1e6:
-            raise ConfigError(f"age_s={age_s}: up to 1000000 seconds")
-        if not 8 <= stations <= 1 << 22:
-            raise ConfigError(f"stations={stations}: must be from 8 to 4194304")
-        self.ports = list(ports)
-        self.lcores = list(lcores)
-        self.copy_pool = copy_pool
-        self.bridging = destinations is None
-        memset(&self.shared, 0, sizeof(self.shared))
-        self.shared.budget = count
+        if idle not in IDLE:
+            raise ConfigError(f"idle={idle!r}: there are {', '.join(IDLE)}")
+        if not lcores:
+            raise ConfigError("a pipeline needs a worker lcore")
+        if trace > 10000:
+            raise ConfigError(f"trace={trace}: at most 10000 packets")
+        self.n = len(lcores)
+        self.shared = <vn.vn_engine *>aligned(sizeof(vn.vn_engine))
         self.shared.burst = burst
-        self.shared.flow_cache = flow_cache
-        self.shared.policy = vn.VN_TX_RETRY if policy == "retry" else vn.VN_TX_DROP
-        self.shared.copy_pool = copy_pool.check()
-        self.rules = rules
-        if rules is not None:
-            self.shared.rules = rules.check()
-            if nw > vn.VN_LCORE_READERS:
-                raise ConfigError(f"{nw} workers with rules; at most {vn.VN_LCORE_READERS}")
-        self.n_workers = nw
-        self.workers = <vn.vn_worker *>aligned_alloc(64, nw * sizeof(vn.vn_worker))
-        if self.workers == NULL:
-            raise MemoryError
-        memset(self.workers, 0, nw * sizeof(vn.vn_worker))
-        if self.bridging:
-            _serial += 1
-            eal.rte_errno = 0
-            self.shared.bridge = vn.vn_bridge_create(f"vn_bridge{_serial}".encode(), stations,
-                                                     age_s, socket)
-            check_ptr(self.shared.bridge, f"no memory for a bridge of {stations} stations",
-                      PoolError)
-        # Queue q of port i goes to worker (i + q) mod n: queues of one port to different
-        # workers, and ports of one queue too.
-        lanes = [[] for _ in range(nw)]
-        for i in range(n):
-            port = ports[i]
-            if receive[i]:
-                for q in range(port.n_rx_queues):
-                    lanes[(i + q) % nw].append((i, q))
-        senders = [set() for _ in range(n)]      # workers that send on each port
-        for k in range(nw):
-            for i, _ in lanes[k]:
-                # A rule may send anything anywhere.
-                for j in (range(n) if self.bridging or rules is not None else [destinations[i]]):
-                    senders[j].add(k)
-        queue_of = {}
-        for i in range(n):
-            port = ports[i]
-            order = sorted(senders[i])
-            # With rules, several workers may be told to send on any queue of a port.
-            if len(order) > port.n_tx_queues or (rules is not None and len(order) > 1):
-                port.set_tx(shared=True)
-            for at, k in enumerate(order):
-                queue_of[i, k] = at % port.n_tx_queues
-        for k in range(nw):
-            w = &self.workers[k]
-            w.shared = &self.shared
-            w.n_ports = n
-            w.n_lanes = len(lanes[k])
-            w.lanes = <vn.vn_lane *>calloc(max(1, w.n_lanes), sizeof(vn.vn_lane))
-            w.txqs = <vn.vn_txq **>calloc(n, sizeof(vn.vn_txq *))
-            w.tx_ports = <uint8_t *>calloc(n, 1)
-            if w.lanes == NULL or w.txqs == NULL or w.tx_ports == NULL:
+        self.shared.budget = count
+        self.shared.limited = count >= 0
+        self.shared.idle = IDLE[idle]
+        self.shared.py_enter = python_enter
+        self.shared.py_leave = python_leave
+        self.workers = <vn.vn_worker *>aligned(self.n * sizeof(vn.vn_worker))
+        if trace:
+            size = sizeof(vn.vn_trace) + trace * 32 * sizeof(vn.vn_trace_event)
+            self.shared.trace = <vn.vn_trace *>aligned(size)
+            self.shared.trace.left = trace
+            self.shared.trace.room = trace * 32
+        for k in range(self.n):
+            self.workers[k].engine = self.shared
+            self.workers[k].reader = k
+            self.workers[k].number = k
+            if vn.vn_batch_init(&self.workers[k].batch) != 0:
                 raise MemoryError
-            for at, (i, q) in enumerate(lanes[k]):
-                port = ports[i]
-                lane = &w.lanes[at]
-                lane.rxq = &port.rxqs[q]
-                lane.port = i
-                lane.marks = port.marks
-                if not self.bridging:
-                    out = ports[destinations[i]]
-                    lane.txq = &out.txqs[queue_of[destinations[i], k]]
-                    lane.out_port = destinations[i]
-                    if macs[i] is not None:
-                        lane.mac_updating = True
-                        memcpy(lane.macs, <const char *>macs[i], 12)
-            if self.bridging:
-                for i in range(n):
-                    if (i, k) in queue_of:
-                        port = ports[i]
-                        w.txqs[i] = &port.txqs[queue_of[i, k]]
-                        w.tx_ports[w.n_tx_ports] = i
-                        w.n_tx_ports += 1
-            if rules is not None:
-                for i in range(n):
-                    port = ports[i]
-                    txqs[i] = port.txqs
-                    queues[i] = port.n_tx_queues
-                    own[i] = queue_of.get((i, k), 0)
-                if vn.vn_worker_rules(w, k, txqs, queues, own) != 0:
+            if trace:
+                self.workers[k].single = <vn.vn_batch *>aligned(sizeof(vn.vn_batch))
+                if vn.vn_batch_init(self.workers[k].single) != 0:
                     raise MemoryError
 
     def __dealloc__(self):
         cdef int k
+        if self.workers == NULL:
+            return
         if self.is_running and not vn.vn_forked:
             # The owner forgot to stop it: the memory below must outlive the loops.
-            self.halt()
-            self.ended()
-        if self.workers != NULL:
-            for k in range(self.n_workers):
-                vn.vn_worker_free_rules(&self.workers[k])
-                free(self.workers[k].lanes)
-                free(self.workers[k].txqs)
-                free(self.workers[k].tx_ports)
-            free(self.workers)
-        if not vn.vn_forked:
-            vn.vn_bridge_free(self.shared.bridge)
+            self.tell(None)
+            for k in range(self.n):
+                self.join(self.lcores[k])
+            self.release_all()
+        for k in range(self.n):
+            vn.vn_batch_fini(&self.workers[k].batch)
+            if self.workers[k].single != NULL:
+                vn.vn_batch_fini(self.workers[k].single)
+                free(self.workers[k].single)
+        free(self.workers)
+        free(self.shared.trace)
+        free(self.shared)
 
-    cdef void halt(self) noexcept:
-        cdef int k, lcore
-        self.shared.stop = 1
-        for k in range(self.n_workers):
-            lcore = self.lcores[k]
-            with nogil:
-                eal.rte_eal_wait_lcore(lcore)
+    def __reduce__(self):
+        raise TypeError("an Engine is of its process and cannot be pickled")
 
-    def start(self) -> None:
+    cdef void join(self, int lcore) noexcept:
+        with nogil:
+            eal.rte_eal_wait_lcore(lcore)
+
+    # -- programs -----------------------------------------------------------------------------
+
+    def wire(self, list programs, list producers) -> None:
+        """Tells lanes whose rings they read: producers[k] is {lane: numbers of workers}."""
+        cdef Program program
+        cdef vn.vn_lane *lane
+        cdef int k, i, j
+        if len(programs) != self.n or len(producers) != self.n:
+            raise ConfigError(f"{len(programs)} programs for {self.n} workers")
+        for k in range(self.n):
+            program = programs[k]
+            for i in range(program.ptr.n_sinks):
+                program.ptr.sinks[i].given_up = (
+                    &self.shared.closing if program.external[i] else &self.shared.failed)
+            for i, numbers in producers[k].items():
+                lane = &program.ptr.lanes[i]
+                lane.n_producers = <int>len(numbers)
+                lane.producers = <vn.vn_worker **>program.alloc(len(numbers) * sizeof(void *))
+                for j, number in enumerate(numbers):
+                    lane.producers[j] = &self.workers[<int>number]
+
+    def _hold(self, programs) -> list:
+        """Marks what programs use as in use: it can be neither closed nor used by others."""
+        cdef NativePort port
+        cdef RuleTable table
+        held = []
+        for program in programs:
+            for port in (<Program>program).ports:
+                if port not in held:
+                    port.users += 1
+                    held.append(port)
+            for table in (<Program>program).tables:
+                if table not in held:
+                    table.users += 1
+                    held.append(table)
+            for other in (<Program>program).kept:
+                if hasattr(other, "hold") and other not in held:
+                    other.hold()
+                    held.append(other)
+        return held
+
+    def _release(self, held) -> None:
+        for other in held:
+            if isinstance(other, NativePort):
+                (<NativePort>other).users -= 1
+            elif isinstance(other, RuleTable):
+                (<RuleTable>other).users -= 1
+            else:
+                other.unhold()
+
+    cdef void release_all(self):
+        self.is_running = False
+        self.parking = False
+        held, self.used = self.used, []
+        self._release(held)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def start(self, list programs) -> None:
         """Launches the loop on every worker lcore (rte_eal_remote_launch)."""
         cdef int k, rc
-        cdef NativePort port
         check_process()
         if self.is_running:
-            raise StateError("the forwarder is already running")
-        if self.bridging and self.shared.bridge == NULL:
-            raise StateError("the forwarder was released")
-        if self.rules is not None:
-            self.rules.check()
-            if self.rules.users:
-                raise StateError("another forwarder runs with this rule table")
-        for port in self.ports:
-            port.check_started()
+            raise StateError("the pipeline is already running")
+        if len(programs) != self.n:
+            raise ConfigError(f"{len(programs)} programs for {self.n} workers")
+        for program in programs:
+            for port in (<Program>program).ports:
+                (<NativePort>port).check_started()
+            for table in (<Program>program).tables:
+                (<RuleTable>table).check()
+                if (<RuleTable>table).users:
+                    raise StateError("another pipeline runs with this rule table")
         for lcore in self.lcores:
             if eal.rte_eal_get_lcore_state(lcore) != eal.WAIT:
                 raise StateError(f"lcore {lcore} is busy")
-        self.shared.stop = 0
+        self.used = self._hold(programs)
+        self.programs = list(programs)
         self.is_running = True
-        for k in range(self.n_workers):
-            rc = eal.rte_eal_remote_launch(vn.vn_forward_loop, &self.workers[k], self.lcores[k])
+        self.shared.failed = 0
+        self.shared.closing = 0
+        self.errors.clear()
+        for k in range(self.n):
+            self.workers[k].program = (<Program>programs[k]).ptr
+            self.workers[k].next = NULL
+            self.workers[k].epoch = self.shared.epoch
+            self.workers[k].parked = self.shared.epoch
+            self.workers[k].done = False
+        for k in range(self.n):
+            rc = eal.rte_eal_remote_launch(vn.vn_worker_loop, &self.workers[k], self.lcores[k])
             if rc != 0:
-                self.halt()
-                self.is_running = False
+                self.tell(None)
+                for i in range(k):
+                    self.join(self.lcores[i])
+                self.release_all()
                 check_rc(rc, f"lcore {self.lcores[k]} cannot be started", DpdkError)
-        for port in self.ports:
-            port.users += 1
-        self.copy_pool.users += 1
-        if self.rules is not None:
-            self.rules.users += 1
 
-    def stop(self) -> None:
-        """Stops the loops and waits for them: at most one burst each. May be called twice."""
+    cdef void tell(self, list programs) noexcept:
+        """Says that all are to park, and what they run then, and lets them go on by themselves."""
+        cdef int k
+        for k in range(self.n):
+            self.workers[k].next = NULL if programs is None else (<Program>programs[k]).ptr
+        if not self.parking:
+            self.parking = True
+            self.shared.closing = 1
+            self.shared.epoch += 1
+        if programs is None:
+            # Who stops needs not wait for the others.
+            self.shared.go = self.shared.epoch
+
+    cdef bint parked(self) noexcept nogil:
+        cdef int k
+        for k in range(self.n):
+            if self.workers[k].parked != self.shared.epoch:
+                return False
+        return True
+
+    cdef int wait(self, double timeout, str what) except -1:
+        """Until all have parked. StateError names who has not."""
+        cdef double until = time.monotonic() + timeout
+        cdef timespec pause
+        cdef int i
+        while True:
+            with nogil:
+                for i in range(2000):
+                    if self.parked():
+                        break
+                    if i >= 1000:
+                        pause.tv_sec = 0
+                        pause.tv_nsec = 20000
+                        nanosleep(&pause, NULL)
+            if self.parked():
+                return 0
+            if time.monotonic() > until:
+                raise StateError(f"{what}: {'; '.join(self.late())}, for {timeout:g} s now",
+                                 hint="it goes on as soon as that comes back; call it again")
+
+    def late(self) -> list:
+        """For people: the workers that have not parked, and where they are."""
+        cdef int k
+        out = []
+        for k in range(self.n):
+            if self.workers[k].parked != self.shared.epoch:
+                stage = self.workers[k].at_stage
+                at = f"is in the Python stage {self.stage_name(k, stage - 1)!r}" if stage else (
+                    "waits for another worker, or for a port")
+                out.append(f"worker {k} (lcore {self.lcores[k]}) {at}")
+        return out
+
+    cdef str stage_name(self, int k, int number):
+        from veridnet._native.pystage import PyStage  # no-cython-lint
+        cdef uintptr_t address
+        for n, address in (<Program>self.programs[k]).stages:
+            if n == number:
+                for other in (<Program>self.programs[k]).kept:
+                    if isinstance(other, PyStage) and (
+                            <uintptr_t><void *>other == <uintptr_t>(<vn.vn_stage *>address).arg):
+                        return other.name
+        return str(number)
+
+    def stop(self, double timeout=10.0) -> None:
+        """Stops the loops and waits for them. What rings between workers hold is worked off.
+
+        May be called twice. StateError names a worker that does not come back within `timeout`
+        seconds; the others have stopped then.
+        """
+        cdef int k
         check_process()
         if not self.is_running:
             return
-        self.halt()
+        self.tell(None)
+        self.wait(timeout, "the pipeline does not stop")
+        for k in range(self.n):
+            self.join(self.lcores[k])
         if not self.is_running:         # another thread has stopped it too
             return
-        self.ended()
+        self.release_all()
 
-    cdef void ended(self):
-        """What the loops used is others' again."""
-        cdef NativePort port
-        self.is_running = False
-        for port in self.ports:
-            port.users -= 1
-        self.copy_pool.release()
-        if self.rules is not None:
-            self.rules.users -= 1
+    def swap(self, list programs, double timeout=10.0) -> None:
+        """Goes on with other programs, between two bursts: no packet is lost or overtaken.
 
-    def release(self) -> None:
-        """Frees the bridge's table; the counters stay. Only after stop()."""
+        StateError names a worker that does not come back within `timeout` seconds: the old
+        programs run on then.
+        """
+        cdef int k
         check_process()
-        if not self.is_running and self.shared.bridge != NULL:
-            self.bridge_at_end = self.bridge_counters()
-            vn.vn_bridge_free(self.shared.bridge)
-            self.shared.bridge = NULL
+        if not self.is_running or self.parking:
+            raise StateError("the pipeline is not running")
+        if self.shared.failed:
+            raise StateError("a stage has raised, and the pipeline ends; stop() tells")
+        if len(programs) != self.n:
+            raise ConfigError(f"{len(programs)} programs for {self.n} workers")
+        mine = set(map(id, self.used))
+        for program in programs:
+            for port in (<Program>program).ports:
+                (<NativePort>port).check()
+                if id(port) not in mine:
+                    (<NativePort>port).check_started()
+            for table in (<Program>program).tables:
+                (<RuleTable>table).check()
+                if (<RuleTable>table).users and id(table) not in mine:
+                    raise StateError("another pipeline runs with this rule table")
+        coming = self._hold(programs)
+        self.tell(programs)
+        try:
+            self.wait(timeout, "the pipeline cannot be swapped")
+        except BaseException:
+            for k in range(self.n):
+                self.workers[k].next = self.workers[k].program
+            self.shared.closing = 0
+            self.shared.go = self.shared.epoch
+            self.parking = False
+            self._release(coming)
+            raise
+        self.shared.closing = 0
+        self.shared.go = self.shared.epoch
+        self.parking = False
+        before, self.used = self.used, coming
+        # Until all have taken their new program, the old one's memory is read.
+        with nogil:
+            while not self.taken():
+                pass
+        self.add_past()
+        self.programs = list(programs)
+        self._release(before)
+
+    cdef bint taken(self) noexcept nogil:
+        cdef int k
+        for k in range(self.n):
+            if (<volatile uint32_t>self.workers[k].epoch) != self.shared.epoch:
+                return False
+        return True
+
+    # -- what it did --------------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
@@ -284,8 +374,19 @@ cdef class Forwarder:
 
     @property
     def finished(self) -> bool:
-        """Have all its loops come to an end by themselves (their traces ended)?"""
-        return all(eal.rte_eal_get_lcore_state(lcore) == eal.WAIT for lcore in self.lcores)
+        """Have all its workers come to an end by themselves (their traces ended, a stage raised)?
+
+        """
+        cdef int k
+        for k in range(self.n):
+            if not self.workers[k].done:
+                return not self.is_running
+        return True
+
+    @property
+    def failed(self) -> bool:
+        """Has a stage raised?"""
+        return self.shared.failed != 0
 
     @property
     def budget(self) -> int:
@@ -293,51 +394,105 @@ cdef class Forwarder:
         return self.shared.budget
 
     def passes(self) -> list:
-        """For each worker (passes over its queues, passes that received something)."""
-        return [(self.workers[k].passes, self.workers[k].busy_passes)
-                for k in range(self.n_workers)]
+        """For each worker (passes over its lanes, passes that received something, sleeps)."""
+        return [(self.workers[k].passes, self.workers[k].busy_passes, self.workers[k].sleeps)
+                for k in range(self.n)]
+
+    def _stages(self):
+        for k, program in enumerate(self.programs):
+            for number, address in (<Program>program).stages:
+                yield k, number, address
 
     def counters(self) -> dict:
-        """``copies`` made for floods, and ``drops`` (reason -> packets) that are no port's."""
-        cdef int k, r
-        drops = {}
-        copies = 0
-        for k in range(self.n_workers):
-            copies += self.workers[k].count.copies
+        """``copies`` that were made, ``drops`` (reason -> packets) that are no port's, ``held``."""
+        cdef vn.vn_stage *s
+        cdef int r
+        cdef uintptr_t address
+        drops = dict(self.past["drops"])
+        copies = self.past["copies"]
+        for _, _, address in self._stages():
+            s = <vn.vn_stage *>address
+            copies += s.count.copies
             for r in range(vn.VN_DROP_MAX):
-                if self.workers[k].count.drops[r]:
+                if s.count.drops[r]:
                     name = vn.vn_drop_table[r].name.decode()
-                    drops[name] = drops.get(name, 0) + self.workers[k].count.drops[r]
-        return {"copies": copies, "drops": drops}
+                    drops[name] = drops.get(name, 0) + s.count.drops[r]
+        rings = {id(r): r for p in self.programs for r in (<Program>p).kept
+                 if type(r).__name__ == "WorkerRing"}
+        return {"copies": copies, "drops": drops, "held": sum(map(len, rings.values()))}
+
+    cdef int add_past(self) except -1:
+        counters = self.counters()
+        self.past = {"copies": counters["copies"], "drops": counters["drops"]}
+        return 0
+
+    def stages(self) -> list:
+        """A dict for each stage of each worker: worker, stage, bursts, packets, cycles, drops."""
+        cdef vn.vn_stage *s
+        cdef uintptr_t address
+        cdef int r
+        out = []
+        for k, number, address in self._stages():
+            s = <vn.vn_stage *>address
+            out.append({
+                "worker": k, "stage": number, "bursts": s.stat.bursts, "in": s.stat.in_,
+                "out": s.stat.out, "timed": s.stat.timed, "cycles": s.stat.cycles,
+                "copies": s.count.copies,
+                "drops": {vn.vn_drop_table[r].name.decode(): s.count.drops[r]
+                          for r in range(vn.VN_DROP_MAX) if s.count.drops[r]}})
+        return out
+
+    def lanes(self) -> list:
+        """A dict for each lane of each worker: packets, timed packets, cycles, burst sizes."""
+        cdef vn.vn_lane *lane
+        cdef int i
+        out = []
+        for k, program in enumerate(self.programs):
+            for i in range((<Program>program).ptr.n_lanes):
+                lane = &(<Program>program).ptr.lanes[i]
+                out.append({
+                    "worker": k, "lane": i, "packets": lane.packets, "timed": lane.timed,
+                    "cycles": lane.cycles,
+                    "ring": eal.rte_ring_count(lane.ring) if lane.ring != NULL else None,
+                    "bursts": [lane.bursts[r] for r in range(1, vn.VN_HISTOGRAM)]})
+        return out
+
+    def sinks(self) -> list:
+        """A dict for each output by a ring: packets, bursts that waited for room."""
+        cdef int i
+        return [{"worker": k, "sink": i, "packets": (<Program>p).ptr.sinks[i].packets,
+                 "waits": (<Program>p).ptr.sinks[i].waits}
+                for k, p in enumerate(self.programs) for i in range((<Program>p).ptr.n_sinks)]
 
     def missed(self) -> tuple:
-        """(packets, bytes) that no rule matched."""
-        cdef int k
+        """(packets, bytes) that no rule of an apply stage matched."""
+        cdef vn.vn_stage *s
+        cdef vn.vn_rules_arg *a
+        cdef uintptr_t address
         packets = size = 0
-        for k in range(self.n_workers):
-            if self.workers[k].act != NULL:
-                packets += self.workers[k].act.missed.packets
-                size += self.workers[k].act.missed.bytes
+        for _, _, address in self._stages():
+            s = <vn.vn_stage *>address
+            if s.run == vn.vn_stage_apply:
+                a = <vn.vn_rules_arg *>s.arg
+                packets += a.act.missed.packets
+                size += a.act.missed.bytes
         return packets, size
 
-    def stations(self, int limit=65536) -> list:
-        """The bridge's table: (MAC address, port index, seconds since its last frame) each."""
-        cdef uint64_t[::1] mac
-        cdef uint8_t[::1] port
-        cdef double[::1] age
-        cdef unsigned int n
-        check_process()
-        if self.shared.bridge == NULL:
-            return []
-        mac, port, age = (np.zeros(limit, t) for t in (np.uint64, np.uint8, np.float64))
-        n = vn.vn_bridge_dump(self.shared.bridge, &mac[0], &port[0], &age[0], limit)
-        return [(int(mac[i]).to_bytes(6, "little").hex(":"), int(port[i]), float(age[i]))
-                for i in range(n)]
-
-    def bridge_counters(self) -> dict:
-        """``stations`` known now; ``learned``, ``moved``, ``aged``, ``table_full`` so far."""
-        cdef vn.vn_bridge *b = self.shared.bridge
-        if b == NULL:
-            return self.bridge_at_end or {}
-        return {"stations": vn.vn_bridge_stations(b), "learned": b.learned, "moved": b.moved,
-                "aged": b.aged, "table_full": b.full}
+    def trace(self) -> list:
+        """What happened to the packets that were followed: a dict an event, in order of time."""
+        cdef vn.vn_trace *t = self.shared.trace
+        cdef vn.vn_trace_event *e
+        cdef uint32_t i
+        out = []
+        if t == NULL:
+            return out
+        for i in range(min(t.n, t.room)):
+            e = &t.events[i]
+            out.append({
+                "packet": e.packet, "kind": TRACE_KINDS[e.kind], "tsc": e.tsc,
+                "worker": e.worker, "stage": None if e.stage == 0xffff else e.stage,
+                "port": None if e.port == 0xffff else e.port, "length": e.len,
+                "reason": None if e.reason == 0xffff else (
+                    vn.vn_drop_table[e.reason].name.decode()),
+                "bytes": (<char *>e.bytes)[:e.captured]})
+        return sorted(out, key=lambda event: (event["packet"], event["tsc"]))
