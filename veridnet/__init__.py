@@ -49,6 +49,7 @@ if typing.TYPE_CHECKING:
     from veridnet.headers.values import ip, mac
     from veridnet.rules import FlowTable, Rule
     from veridnet.runtime import Port, Runtime
+    from veridnet.topology import Topology
 
 __all__ = [
     "ACK",
@@ -90,6 +91,7 @@ __all__ = [
     "Rule",
     "Runtime",
     "StateError",
+    "Topology",
     "VeridnetError",
     "ViewError",
     "__version__",
@@ -106,12 +108,12 @@ def __getattr__(name: str) -> object:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from veridnet import errors, headers, rules, runtime
+    from veridnet import errors, headers, rules, runtime, topology
     from veridnet._native import burst, memory
     from veridnet._native import errors as reasons
     from veridnet.headers import constants
 
-    homes = (errors, runtime, burst, memory, reasons, headers, constants, rules)
+    homes = (errors, runtime, burst, memory, reasons, headers, constants, rules, topology)
     public = set(__all__) - {"__version__"}
     globals().update(
         {n: getattr(next(home for home in homes if hasattr(home, n)), n) for n in public}

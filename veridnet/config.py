@@ -14,6 +14,7 @@ from typing import Any
 
 from veridnet.errors import ConfigError
 from veridnet.ports import KINDS, PCI_ADDRESS
+from veridnet.topology_read import usable_cpus
 
 __all__ = ["PortSpec", "Profile", "RuntimeConfig", "load_profile", "parse_port", "parse_vdev"]
 
@@ -96,12 +97,12 @@ def parse_lcores(value: object) -> tuple[int, ...]:
             cpus = [operator.index(c) for c in value]  # type: ignore[attr-defined]
         except TypeError:
             raise ConfigError(f"lcores={value!r}: a list of CPU numbers") from None
-    allowed = os.sched_getaffinity(0)
+    allowed = usable_cpus()
     missing = [c for c in cpus if c not in allowed]
     if missing:
         raise ConfigError(
             f"lcores: CPU {missing[0]} is not there (this process may use "
-            f"{', '.join(map(str, sorted(allowed)))})"
+            f"{', '.join(map(str, allowed))})"
         )
     if len(set(cpus)) != len(cpus):
         raise ConfigError("lcores: a CPU is named twice")
