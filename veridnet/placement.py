@@ -41,8 +41,9 @@ def choose_cpus(
     """The CPUs of `n` busy workers, best first.
 
     One after the other, each the best of what is left: not the main thread's CPU; on a physical
-    core without a busy worker; isolated; on the node that has the fewest workers for its queues
-    (without known nodes: on the main thread's); not on the main thread's core; the lowest number.
+    core without a busy worker; on a queue's node (where isolated CPUs suffice, and are on other
+    nodes only, there); isolated; on the node that has the fewest workers for its queues (without
+    known nodes: on the main thread's); not on the main thread's core; the lowest number.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def choose_cpus(
         main = next((c for c in usable if not topology.cpu(c).isolated), usable[0])
     at_main = topology.cpu(main if main in usable else usable[0])
     wanted = Counter(q.node for q in queues if q.node >= 0)
+    isolated = [topology.cpu(c).node for c in usable if topology.cpu(c).isolated and c != main]
+    only_isolated = len(isolated) >= n and not set(isolated) & set(wanted)
     chosen: list[int] = []
 
     def cost(c: int) -> tuple[float, ...]:
@@ -80,7 +83,8 @@ def choose_cpus(
             share = (there + 1) / wanted[cpu.node] if wanted[cpu.node] else math.inf
         else:
             share = cpu.node != at_main.node
-        return (c == main, busy, not cpu.isolated, share, c in at_main.siblings, c)
+        away = math.isinf(share) and not only_isolated
+        return (c == main, busy, away, not cpu.isolated, share, c in at_main.siblings, c)
 
     for _ in range(n):
         chosen.append(min((c for c in usable if c not in chosen), key=cost))

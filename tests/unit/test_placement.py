@@ -82,6 +82,15 @@ def test_on_the_queues_nodes() -> None:
     assert choose_cpus(TWO_NODES, ports(8, nodes=(1,))) == [4, 5, 6, 7]
 
 
+def test_isolated_ones_on_other_nodes() -> None:
+    queues = ports(3, nodes=(1,))
+    # On the node they are taken first, and the others of the node before those elsewhere.
+    assert choose_cpus(topology(smt=1, isolated=(2, 5, 6)), queues) == [5, 6, 4]
+    # None is on the node: isolated elsewhere is better, if they suffice.
+    assert choose_cpus(topology(smt=1, isolated=(1, 2, 3)), queues) == [1, 2, 3]
+    assert choose_cpus(topology(smt=1, isolated=(1, 2)), queues) == [4, 5, 6]
+
+
 def test_a_core_each_while_there_are_cores() -> None:
     top = topology(nodes=1, cores=4, smt=2)  # 0-3, 4-7
     assert choose_cpus(top, ports(3)) == [1, 2, 3]
