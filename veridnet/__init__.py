@@ -8,6 +8,7 @@ if typing.TYPE_CHECKING:
     from veridnet._native.burst import Burst
     from veridnet._native.errors import drop_reasons
     from veridnet._native.memory import Mempool
+    from veridnet._native.pystage import DROP, PASS
     from veridnet.errors import (
         BurstError,
         CaptureError,
@@ -47,6 +48,7 @@ if typing.TYPE_CHECKING:
         URG,
     )
     from veridnet.headers.values import ip, mac
+    from veridnet.pipeline import NativeStage, Pipeline, Plan, Running, Stats, native_stage
     from veridnet.rules import FlowTable, Rule
     from veridnet.runtime import Port, Runtime
     from veridnet.topology import Topology
@@ -55,6 +57,7 @@ __all__ = [
     "ACK",
     "AH",
     "CWR",
+    "DROP",
     "ECE",
     "ESP",
     "ETH_ARP",
@@ -65,6 +68,7 @@ __all__ = [
     "ICMP",
     "ICMPV6",
     "IGMP",
+    "PASS",
     "PSH",
     "RST",
     "SCTP",
@@ -85,12 +89,17 @@ __all__ = [
     "HeaderTable",
     "Headers",
     "Mempool",
+    "NativeStage",
+    "Pipeline",
+    "Plan",
     "PoolError",
     "Port",
     "PortError",
     "Rule",
+    "Running",
     "Runtime",
     "StateError",
+    "Stats",
     "Topology",
     "VeridnetError",
     "ViewError",
@@ -98,6 +107,7 @@ __all__ = [
     "drop_reasons",
     "ip",
     "mac",
+    "native_stage",
 ]
 
 
@@ -108,12 +118,13 @@ def __getattr__(name: str) -> object:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from veridnet import errors, headers, rules, runtime, topology
-    from veridnet._native import burst, memory
+    from veridnet import errors, headers, pipeline, rules, runtime, topology
+    from veridnet._native import burst, memory, pystage
     from veridnet._native import errors as reasons
     from veridnet.headers import constants
 
-    homes = (errors, runtime, burst, memory, reasons, headers, constants, rules, topology)
+    homes = (errors, runtime, burst, memory, reasons, headers, constants, rules, topology,
+             pipeline, pystage)  # fmt: skip
     public = set(__all__) - {"__version__"}
     globals().update(
         {n: getattr(next(home for home in homes if hasattr(home, n)), n) for n in public}

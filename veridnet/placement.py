@@ -36,7 +36,12 @@ class Queue:
 
 
 def choose_cpus(
-    topology: Topology, queues: Sequence[Queue], n: int | None = None, *, main: int | None = None
+    topology: Topology,
+    queues: Sequence[Queue],
+    n: int | None = None,
+    *,
+    main: int | None = None,
+    among: Sequence[int] | None = None,
 ) -> list[int]:
     """The CPUs of `n` busy workers, best first.
 
@@ -52,10 +57,12 @@ def choose_cpus(
         main thread's, and none that `assign` would leave without a queue.
     main
         The main thread's CPU; None for the first that is not isolated.
+    among
+        The CPUs to choose from; None for all that this process may use.
 
     ConfigError where there are fewer CPUs than `n`.
     """
-    usable = topology.usable
+    usable = [c for c in topology.usable if among is None or c in among]
     auto = n is None
     if n is None:
         n = max(1, min(len(queues), len(usable) - 1))

@@ -12,17 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from veridnet import dpdklog, placement
+from veridnet import dpdklog
 from veridnet._native import burst as native_burst
 from veridnet._native import eal
 from veridnet._native.memory import Mempool
 from veridnet._native.port import NativePort
-from veridnet._native.ruletable import RuleTable
-from veridnet._native.worker import Forwarder
 from veridnet.account import Totals
 from veridnet.config import LOG_LEVELS, PortSpec, RuntimeConfig, parse_port, parse_vdev
 from veridnet.eal import MEMORY_NAMES, MIB, start_eal
-from veridnet.eal import eal_runs as eal_runs  # the table's keeper asks it here
 from veridnet.errors import (
     ClosedError,
     ConfigError,
@@ -32,6 +29,9 @@ from veridnet.errors import (
     StateError,
     VeridnetError,
 )
+from veridnet.pipeline.pipeline import Pipeline
+from veridnet.pipeline.running import Running, Stop
+from veridnet.pipeline.stats import Stats
 from veridnet.pools import Pools
 from veridnet.port import Port, hint_for
 from veridnet.ports import KINDS, PortKind, PortPlan
@@ -73,7 +73,7 @@ class Runtime:
         except TypeError as e:
             raise ConfigError(str(e).replace("RuntimeConfig.__init__()", "Runtime()")) from None
         self.ports: list[Port] = []
-        self.forwarders: list[Forwarder] = []
+        self.pipelines: list[Running] = []
         self.problems: list[str] = []
         self.residue = 0  # mbufs that drivers never gave back (net_af_xdp's fill ring)
         self.closed = True
@@ -115,6 +115,10 @@ class Runtime:
     def reserve(self, size: int) -> int:
         """Makes room for `size` bytes; returns the socket id to allocate them on (-1: any)."""
         return self._pools.reserve(size)
+
+    def reserve_external(self, size: int) -> int:
+        """As `reserve`, on transparent huge pages: for what no device reads."""
+        return self._pools.external(size)
 
     def add_pool(self, mbufs: int, data_room: int = 2048, name: str = "") -> Mempool:
         """A new pool of `mbufs` buffers for frames of up to `data_room` bytes each.
@@ -358,55 +362,80 @@ class Runtime:
         """The CPU of each worker lcore; lcore i + 1 is entry i."""
         return list(self._eal.cpus)
 
-    def forwarder(self, ports: list[Port], workers: int = 1, **options: Any) -> Forwarder:
-        """A Forwarder (see there) over `ports` on the first `workers` worker lcores.
+    def busy_lcores(self) -> set[int]:
+        """Worker lcores that pipelines run on."""
+        return {w.lcore for p in self.pipelines if p.running for w in p.plan.workers}
 
-        ``rules=`` a FlowTable: its rules are asked first, and name ports by their index here or by
-        name. ConfigError if it is bound to others, or a rule needs Python. (Or a native table,
-        whose actions know their ports.)
-        """
+    def prepare(self, pipe: Pipeline, **options: Any) -> Running:
+        """As `start`, and launches nothing yet: `Running.start` does."""
         self._check()
-        if not 1 <= workers <= len(self._eal.cpus):
-            raise ConfigError(
-                f"{workers} worker lcores are asked for, there are {len(self._eal.cpus)}",
-                hint="lcores= names the CPUs of the workers",
-            )
-        if (rules := options.get("rules")) is not None:
-            if isinstance(rules, RuleTable):
-                options["rules"] = rules
-            else:
-                rules.bind([port.name for port in ports])
-                rules.require_native()
-                options["rules"] = rules.native
-        placement.keep_interrupts_off(self._eal.cpus[:workers])
-        bridging = options.get("destinations") is None
-        room = options.get("stations", 8192) * 256 + 2 * MIB if bridging else 0
+        running = Running(self, pipe, **options)
+        self.pipelines.append(running)
+        return running
 
-        def make(socket: int) -> Forwarder:
-            return Forwarder(
-                ports,
-                list(range(1, workers + 1)),
-                receive=[p.receives for p in ports],
-                copy_pool=self.pool
-                if bridging
-                else max((p.pool for p in ports), key=lambda p: p.data_room),
-                socket=socket,
-                **options,
-            )
+    def start(self, pipe: Pipeline, **options: Any) -> Running:
+        """Starts a pipeline on worker lcores.
 
+        Parameters
+        ----------
+        lcores
+            "auto" (one for each receive queue, as long as there are CPUs besides the main
+            thread's), how many, or a list of CPUs. One copy runs for each share of the receive
+            queues.
+        distribute
+            True: one worker receives, and deals flows out to the others. By default, where there
+            are more workers than receive queues.
+        burst
+            Packets that a receive call asks for (1 to 512).
+        count
+            Packets to receive in all.
+        idle
+            "busy": workers poll, always. "adaptive": they sleep, longer and longer (2 to 200 us),
+            after 2,000 polls without a packet. "sleep": they wait for interrupts where every port
+            has them, else as adaptive, sooner.
+        policy
+            Of packets that a port does not take: "retry" (for a bounded time) or "drop".
+        trace
+            Packets that are followed through all stages: `Running.trace`.
+        rebalance
+            Seconds between looks whether queues should move to other workers (`Running.wait` does
+            it).
+
+        The ports cannot be used otherwise meanwhile. ConfigError or StateError where it cannot be.
+        """
+        running = self.prepare(pipe, **options)
         try:
-            forwarder = make(self.reserve(room))
-        except PoolError:
-            if self.memory != "hugepages" or self.config.memory != "auto":
-                raise
-            forwarder = make(self._pools.external(room))  # no device ever reads a bridge's table
-        self.forwarders.append(forwarder)
-        return forwarder
+            return running.start()
+        except BaseException:
+            self.pipelines.remove(running)
+            raise
+
+    def run(
+        self,
+        pipe: Pipeline,
+        *,
+        duration: float | None = None,
+        until_idle: float | None = None,
+        stop: Stop | None = None,
+        **options: Any,
+    ) -> Stats:
+        """Runs a pipeline until something ends it, and returns what its stages did.
+
+        `duration`, `until_idle` and `stop` as in `Running.wait`, the others as in `start`. Raises
+        what a Python stage raises. Ctrl-C ends it, and all that came is worked off, as ever.
+        """
+        running = self.start(pipe, **options)
+        try:
+            running.wait(duration=duration, until_idle=until_idle, stop=stop)
+        except BaseException:
+            running.close()
+            raise
+        return running.stop()
 
     # -- accounts -----------------------------------------------------------------------------
 
     def balance(self) -> Totals:
-        """What was counted so far, over all ports, forwarders and bursts.
+        """What was counted so far, over all ports, pipelines and bursts.
 
         ``rx + generated + copies == tx + sum(drops) + held`` whenever nothing is in motion.
         """
@@ -423,9 +452,10 @@ class Runtime:
             t.rx += count["rx_packets"]
             t.tx += count["tx_packets"]
             t.add_drops(count["drops"])
-        for forwarder in self.forwarders:
-            count = forwarder.counters()
+        for pipeline in self.pipelines:
+            count = pipeline.counters()
             t.copies += count["copies"]
+            t.held += count["held"]
             t.add_drops(count["drops"])
         return t
 
@@ -440,7 +470,7 @@ class Runtime:
             raise ClosedError("the runtime is closed")
 
     def close(self) -> None:
-        """Stops forwarders, frees bursts, removes ports, frees pools; EAL stays.
+        """Stops pipelines, frees bursts, removes ports, frees pools; EAL stays.
 
         Packets that bursts still hold are freed and counted as drops "closed". Views of packet
         bytes stay readable: the pool under them goes when the last view does. What went wrong
@@ -463,8 +493,8 @@ class Runtime:
 
     def _close(self) -> None:
         global _current
-        for forwarder in self.forwarders:
-            forwarder.stop()
+        for pipeline in self.pipelines:
+            pipeline.close()
         native_burst.set_default_pool(None)
         native_burst.close_all()
         for port in reversed(self.ports):
@@ -475,8 +505,8 @@ class Runtime:
             self.problems += port.problems
         native_burst.close_all()  # what threads that were sending have kept
         self._final = self._totals()
-        for forwarder in self.forwarders:
-            forwarder.release()
+        for pipeline in self.pipelines:
+            pipeline.release()
         for pool in self.pools:
             self.residue += pool.in_use if pool.residue else 0
             pool.close()

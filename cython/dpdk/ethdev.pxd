@@ -29,7 +29,10 @@ cdef extern from "rte_ethdev.h" nogil:
         uint64_t rss_hf
     ctypedef struct vn_rx_adv_conf "struct rte_eth_conf":  # unnamed in C; only its members count
         rte_eth_rss_conf rss_conf
+    ctypedef struct rte_eth_intr_conf "struct rte_eth_intr_conf":
+        bint rxq
     ctypedef struct rte_eth_conf "struct rte_eth_conf":
+        rte_eth_intr_conf intr_conf
         rte_eth_rxmode rxmode
         rte_eth_txmode txmode
         vn_rx_adv_conf rx_adv_conf

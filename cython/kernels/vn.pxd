@@ -413,6 +413,7 @@ cdef extern from "vn_stages.h" nogil:
         const vn_actions *actions
     struct vn_forward_arg:
         uint16_t to[128]
+        uint16_t other
     struct vn_bridge_arg:
         vn_bridge *bridge
         uint16_t n

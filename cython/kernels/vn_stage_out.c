@@ -23,7 +23,8 @@ vn_stage_forward(struct vn_stage *s, struct vn_worker *w, struct vn_batch *b)
 		for (uint16_t i = 0; i < b->n; i++) {
 			uint16_t in = vn_worker_in(w, b->pkts[i]);
 
-			o = in < VN_OUT_PORTS ? vn_out_of(&w->outs, a->to[in], VN_OWN_QUEUE) : NULL;
+			o = vn_out_of(&w->outs, in < VN_OUT_PORTS ? a->to[in] : a->other,
+				      VN_OWN_QUEUE);
 			if (o)
 				vn_out_push(&w->outs, o, b->pkts[i], b->rows[i]);
 			else

@@ -40,6 +40,7 @@ VN_EXPORT void vn_stage_actions(struct vn_stage *s, struct vn_worker *w, struct 
 
 struct vn_forward_arg {
 	uint16_t to[VN_OUT_PORTS]; /* by input; UINT16_MAX: nowhere */
+	uint16_t other;		   /* of packets whose input is not known */
 };
 /* Sends everything by the port that belongs to the input. */
 VN_EXPORT void vn_stage_forward(struct vn_stage *s, struct vn_worker *w, struct vn_batch *b);

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from veridnet._native import eal
-from veridnet._native.worker import MAX_BURST
+from veridnet._native.stages import MAX_BURST
 from veridnet.apps.rules_file import RulesFile
 from veridnet.errors import ConfigError, VeridnetError
+from veridnet.pipeline import Pipeline
+from veridnet.pipeline.running import Stop
 from veridnet.runtime import Port, Runtime
 
 __all__ = ["L2fwd", "L2fwdOptions", "Result", "parse_portmap"]
-
-#: Seconds between looks at ports that have lost their peer.
-RECONNECT_S = 1.0
 
 #: What a profile's [l2fwd] table may hold, and of what type.
 PROFILE_KEYS: dict[str, type] = {
@@ -35,15 +33,10 @@ PROFILE_KEYS: dict[str, type] = {
     "rules": str,
     "offload": bool,
     "flow_cache": bool,
+    "idle": str,
+    "trace": int,
+    "rebalance": float,
 }
-
-
-class Stop(Protocol):
-    """What says that it is time to stop."""
-
-    def is_set(self) -> bool:
-        """Is it?"""
-        ...
 
 
 @dataclass(frozen=True)
@@ -92,6 +85,9 @@ class L2fwdOptions:
     rules: Any = None
     offload: bool = False
     flow_cache: bool = True
+    idle: str = "busy"
+    trace: int = 0
+    rebalance: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.burst <= MAX_BURST:
@@ -190,61 +186,55 @@ class L2fwd:
         self.warnings: list[str] = []
         o = self.options
         o.check([p.name for p in self.ports])
-        common: dict[str, Any] = {"burst": o.burst, "policy": o.tx_full}
-        if o.count is not None:
-            common["count"] = o.count
         self.rules = (
             RulesFile(o.rules, [p.name for p in self.ports]) if o.rules is not None else None
         )
         try:
-            self._make(common)
+            self.running = runtime.prepare(
+                self._pipeline(),
+                lcores=o.workers,
+                burst=o.burst,
+                policy=o.tx_full,
+                count=o.count,
+                idle=o.idle,
+                trace=o.trace,
+                rebalance=o.rebalance,
+            )
         except BaseException:
             self.close()
             raise
-        self.started_at = 0.0
-        self.duration = 0.0
 
-    def _make(self, common: dict[str, Any]) -> None:
-        o, runtime = self.options, self.runtime
+    def _pipeline(self) -> Pipeline:
+        """What happens to packets."""
+        o = self.options
+        names = [p.name for p in self.ports]
+        pipe = Pipeline(rx=[p for p in self.ports if p.receives], ports=self.ports)
         if self.rules is not None:
-            common["rules"] = self.rules.table
-            common["flow_cache"] = o.flow_cache
             if o.offload:
                 self.rules.offload(self.ports)
+            pipe = pipe.apply(self.rules.table, flow_cache=o.flow_cache)
         if o.learn:
-            self.forwarder = runtime.forwarder(
-                self.ports, o.workers, stations=o.stations, age_s=o.age, **common
+            return pipe.bridge(stations=o.stations, age=o.age)
+        to = o.destinations(names)
+        if o.portmap is None and len(self.ports) % 2:
+            self.warnings.append(
+                f"odd number of ports: port {self.ports[-1].name} sends its packets back"
             )
-        else:
-            self.destinations = o.destinations([p.name for p in self.ports])
-            if o.portmap is None and len(self.ports) % 2:
-                self.warnings.append(
-                    f"odd number of ports: port {self.ports[-1].name} sends its packets back"
-                )
-            self.forwarder = runtime.forwarder(
-                self.ports,
-                o.workers,
-                destinations=self.destinations,
-                macs=[self._macs(d) for d in self.destinations],
-                **common,
-            )
+        if o.mac_updating:
+            pipe = pipe.set_macs({p: self._macs(d) for p, d in zip(self.ports, to, strict=True)})
+        return pipe.forward({p: self.ports[d] for p, d in zip(self.ports, to, strict=True)})
 
-    def _macs(self, destination: int) -> bytes | None:
-        if not self.options.mac_updating:
-            return None
+    def _macs(self, destination: int) -> bytes:
         own = bytes.fromhex(self.ports[destination].mac.replace(":", ""))
         return bytes((2, 0, 0, 0, 0, destination & 0xFF)) + own
 
     def start(self) -> None:
         """Launches the loops."""
-        self.started_at = time.monotonic()
-        self.forwarder.start()
+        self.running.start()
 
     def stop(self) -> None:
         """Stops the loops; what each had received is sent or dropped by name."""
-        if self.forwarder.running:
-            self.forwarder.stop()
-            self.duration = time.monotonic() - self.started_at
+        self.running.stop()
 
     def serve(self) -> None:
         """Lets ``veridnet rules watch`` see the rules' counters, until `close`.
@@ -252,8 +242,7 @@ class L2fwd:
         Where that cannot be, `warnings` says why.
         """
         if self.rules is not None:
-            missed = self.forwarder.missed
-            if warning := self.rules.serve("l2fwd", missed):
+            if warning := self.rules.serve("l2fwd", self.running.missed):
                 self.warnings.append(warning)
 
     def close(self) -> None:
@@ -267,15 +256,6 @@ class L2fwd:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self.close()
-
-    def received(self) -> int:
-        """Packets received so far."""
-        return sum(p.counters()["rx_packets"] for p in self.ports)
-
-    def traces_ended(self) -> bool:
-        """Does at least one port read a trace, and have all such traces ended?"""
-        finite = [p for p in self.ports if p.receives and p.finite]
-        return bool(finite) and all(p.exhausted for p in finite)
 
     def run(
         self,
@@ -305,45 +285,16 @@ class L2fwd:
         reached; if there is neither a trace nor a count, never. A trace's end ends the run in
         any case, after `until_idle` where that is given.
         """
-        reason = "stopped"
-        before = self.received()
         self.start()
         try:
-            seen, seen_at = -1, self.started_at
-            next_tick = self.started_at + stats_period
-            next_look = self.started_at + RECONNECT_S
-            while stop is None or not stop.is_set():
-                # What the loops did before this look at the counters is what the look shows.
-                ended = self.traces_ended() or self.forwarder.finished
-                now = time.monotonic()
-                total = self.received()
-                if total != seen:
-                    seen, seen_at = total, now
-                if until_idle is not None and now - seen_at >= until_idle:
-                    reason = "idle"
-                    break
-                if ended and until_idle is None:
-                    reason = "end of trace"
-                    break
-                if self.options.count is not None and total - before >= self.options.count:
-                    reason = "count reached"
-                    break
-                if duration is not None and now - self.started_at >= duration:
-                    reason = "duration over"
-                    break
-                if now >= next_look:
-                    for port in self.ports:
-                        port.reconnect()
-                    next_look = now + RECONNECT_S
-                if self.rules is not None:
-                    self.rules.look(now)
-                if tick is not None and now >= next_tick:
-                    tick(self)
-                    next_tick = max(next_tick + stats_period, now)
-                left = duration - (now - self.started_at) if duration is not None else 1.0
-                # Short runs are noticed soon; long ones cost little.
-                pause = 0.002 if now - self.started_at < 0.25 else 0.02
-                time.sleep(min(pause, max(left, 0.0)))
+            reason = self.running.wait(
+                duration=duration,
+                until_idle=until_idle,
+                stop=stop,
+                tick=None if tick is None else lambda: tick(self),
+                period=stats_period,
+                look=None if self.rules is None else self.rules.look,
+            )
         finally:
             self.stop()
         return self.result(reason)
@@ -367,15 +318,16 @@ class L2fwd:
             except VeridnetError:
                 pass
             ports.append(entry)
-        seconds = max(self.duration, 1e-9)
+        seconds = max(self.running.duration, 1e-9)
         tx_bytes = sum(p["tx_bytes"] for p in ports)
-        passes = self.forwarder.passes()
+        stats = self.running.stats()
+        bridges = self.running.bridges
         return Result(
             {
                 "ports": ports,
                 "drops": totals.drops,
                 "held": totals.held,
-                "duration_s": self.duration,
+                "duration_s": self.running.duration,
                 "rx_packets": totals.rx,
                 "tx_packets": totals.tx,
                 "generated": totals.generated,
@@ -388,12 +340,12 @@ class L2fwd:
                 },
                 "ended_by": reason,
                 "mode": "bridge" if self.options.learn else "pairs",
-                "bridge": self.forwarder.bridge_counters(),
-                "rules": self.rules and self.rules.report(self.forwarder.missed()),
-                "workers": [
-                    {"cpu": cpu, "passes": total, "busy_passes": busy}
-                    for cpu, (total, busy) in zip(self.runtime.worker_cpus, passes, strict=False)
-                ],
+                "bridge": bridges[0].counters() if bridges else {},
+                "rules": self.rules and self.rules.report(self.running.missed()),
+                "workers": stats.workers,
+                "stages": stats.to_dict()["stages"],
+                "lanes": stats.to_dict()["lanes"],
+                "trace": self.running.trace().to_dict(),
                 "memory": (memory := self.runtime.memory_report()),
                 "memory_name": memory["name"],
                 "dpdk": eal.version(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
 from veridnet.errors import PoolError, VeridnetError
-from veridnet.runtime import eal_runs
+from veridnet.eal import eal_runs
 
 if TYPE_CHECKING:
     from veridnet.rules.table import FlowTable

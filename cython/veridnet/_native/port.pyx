@@ -70,7 +70,7 @@ cdef class NativePort:
         if self.state != STARTED:
             raise StateError("the port is not started")
         if self.users:
-            raise StateError("the port is run by a forwarder; stop that first")
+            raise StateError("the port is run by a pipeline; stop that first")
         if self.tx_waiting:
             raise StateError("another thread is sending on this port")
         return 0
@@ -102,11 +102,13 @@ cdef class NativePort:
         }
 
     def configure(self, Mempool pool not None, Mempool copy_pool, *, int rx_queues=1,
-                  int tx_queues=1, int rx_desc=1024, int tx_desc=1024, bint scatter=False) -> None:
+                  int tx_queues=1, int rx_desc=1024, int tx_desc=1024, bint scatter=False,
+                  bint interrupts=False) -> None:
         """Sets queues up (rte_eth_dev_configure, rx_queue_setup, tx_queue_setup).
 
         `pool` feeds the receive queues; `copy_pool` the copies of packets that the device
-        cannot send as they are (None: such packets are dropped by name).
+        cannot send as they are (None: such packets are dropped by name). `interrupts`: a packet
+        can wake a sleeping lcore.
         """
         cdef eth.rte_eth_conf conf
         cdef eth.rte_eth_dev_info i
@@ -124,6 +126,7 @@ cdef class NativePort:
         if scatter:
             conf.rxmode.offloads |= i.rx_offload_capa & eth.RTE_ETH_RX_OFFLOAD_SCATTER
         conf.txmode.offloads |= i.tx_offload_capa & eth.RTE_ETH_TX_OFFLOAD_MULTI_SEGS
+        conf.intr_conf.rxq = interrupts
         check_rc(eth.rte_eth_dev_configure(self.port_id, rx_queues, tx_queues, &conf),
                  f"{self.device}: cannot be configured with {rx_queues} rx and {tx_queues} "
                  f"tx queues", PortError)
@@ -228,7 +231,7 @@ cdef class NativePort:
         """Stops the device; start() starts it again."""
         self.check()
         if self.users:
-            raise StateError("the port is run by a forwarder; stop that first")
+            raise StateError("the port is run by a pipeline; stop that first")
         if self.state == STARTED:
             check_rc(self.stop_device(), f"{self.device}: cannot be stopped",
                      PortError)
@@ -292,7 +295,7 @@ cdef class NativePort:
         if self.state >= CLOSING:
             return False
         if self.users:
-            raise StateError("the port is run by a forwarder; stop that first")
+            raise StateError("the port is run by a pipeline; stop that first")
         self.was = self.state
         self.state = CLOSING
         return True
@@ -314,7 +317,7 @@ cdef class NativePort:
         if self.state != CLOSING:
             self.was = self.state
         if self.users:
-            raise StateError("the port is run by a forwarder; stop that first")
+            raise StateError("the port is run by a pipeline; stop that first")
         if self.tx_waiting:
             raise StateError("another thread is sending on this port")
         stats = self.counters()
@@ -338,6 +341,11 @@ cdef class NativePort:
             self.copy_pool.release()
             self.copy_pool = None
         return total
+
+    @property
+    def port_number(self) -> int:
+        """DPDK's number of it."""
+        return self.port_id
 
     @property
     def sending(self) -> bool:

@@ -336,6 +336,8 @@ cdef class Program:
             for k, port in enumerate(op[2]):
                 if port is not None:
                     forward.to[k] = port
+            if op[3] is not None:
+                forward.other = op[3]
             s.run = vn.vn_stage_forward
             s.arg = forward
         elif name == "bridge":

@@ -19,7 +19,7 @@ from veridnet._native.errors cimport check_process, check_rc
 from veridnet._native.port cimport NativePort
 from veridnet._native.pystage cimport python_enter, python_leave
 from veridnet._native.ruletable cimport RuleTable
-from veridnet._native.stages cimport Program
+from veridnet._native.stages cimport Program, WorkerRing
 
 from veridnet.errors import ConfigError, DpdkError, StateError
 
@@ -417,8 +417,8 @@ cdef class Engine:
                 if s.count.drops[r]:
                     name = vn.vn_drop_table[r].name.decode()
                     drops[name] = drops.get(name, 0) + s.count.drops[r]
-        rings = {id(r): r for p in self.programs for r in (<Program>p).kept
-                 if type(r).__name__ == "WorkerRing"}
+        rings = {id(ring): ring for program in self.programs
+                 for ring in (<Program>program).kept if isinstance(ring, WorkerRing)}
         return {"copies": copies, "drops": drops, "held": sum(map(len, rings.values()))}
 
     cdef int add_past(self) except -1:
@@ -454,7 +454,7 @@ cdef class Engine:
                     "worker": k, "lane": i, "packets": lane.packets, "timed": lane.timed,
                     "cycles": lane.cycles,
                     "ring": eal.rte_ring_count(lane.ring) if lane.ring != NULL else None,
-                    "bursts": [lane.bursts[r] for r in range(1, vn.VN_HISTOGRAM)]})
+                    "bursts": [lane.bursts[size] for size in range(1, vn.VN_HISTOGRAM)]})
         return out
 
     def sinks(self) -> list:

@@ -1,0 +1,106 @@
+"""`Trace`: what happened to single packets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from veridnet._native import headers as native
+from veridnet.headers import interop
+
+COLUMNS = ("eth_src", "eth_dst", "vlan_id", "ip_version", "ip_src", "ip_dst", "ip_proto", "ip_ttl",
+           "l4_src", "l4_dst")  # fmt: skip
+
+
+class Trace:
+    """Packets followed through all stages. Printed, a paragraph for each.
+
+    ``events`` has a dict for each step: packet, kind ("rx", "stage", "ended", "out", "ring",
+    "from_ring"), stage (its number), port, length, reason, worker, tsc, bytes (the packet's first
+    128 after it).
+    """
+
+    def __init__(
+        self, events: Sequence[dict[str, Any]], names: dict[int, str], ports: Sequence[Any]
+    ) -> None:
+        self.events = list(events)
+        self._names = names
+        self._ports = list(ports)
+        self._by_id = {p.port_number: p.name for p in ports}
+
+    def __len__(self) -> int:
+        return len({e["packet"] for e in self.events})
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """The events as plain JSON types; bytes are hexadecimal."""
+        return [
+            {**e, "bytes": e["bytes"].hex(), "kind_of_stage": self._names.get(e["stage"])}
+            for e in self.events
+        ]
+
+    def _port(self, e: dict[str, Any]) -> str:
+        if e["kind"] == "rx":
+            i = e["port"]
+            return self._ports[i].name if i is not None and i < len(self._ports) else "a ring"
+        return str(self._by_id.get(e["port"], e["port"]))
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        packet, before = 0, b""
+        start = 0
+        for e in self.events:
+            if e["packet"] != packet:
+                packet, start = e["packet"], e["tsc"]
+                lines += ([""] if lines else []) + [f"packet {packet}"]
+                before = b""
+            name = self._names.get(e["stage"], "")
+            match e["kind"]:
+                case "rx":
+                    what = f"received on {self._port(e)}, {e['length']} bytes: {show(e['bytes'])}"
+                case "stage":
+                    what = f"{name}: goes on" + changes(before, e["bytes"])
+                case "ended" if e["reason"]:
+                    what = f"{name or 'the end'}: dropped ({e['reason']})"
+                case "ended":
+                    what = f"{name}: done with it"
+                case "out":
+                    what = f"sent by {self._port(e)}, {e['length']} bytes" + changes(
+                        before, e["bytes"]
+                    )
+                case "ring":
+                    what = "put into a ring"
+                case _:
+                    what = "taken out of a ring"
+            lines.append(f"  {e['tsc'] - start:>9} cycles  worker {e['worker']}  {what}")
+            if e["bytes"]:
+                before = e["bytes"]
+        return "\n".join(lines) if lines else "no packet was traced"
+
+    __repr__ = __str__
+
+
+def columns(raw: bytes) -> dict[str, str]:
+    """The headers of a packet's first bytes that say something, as text."""
+    parsed = native.parse_frames([raw], list(COLUMNS))
+    shown = interop.texts(parsed)
+    return {k: v[0] for k, v in shown.items() if parsed[k][0]}
+
+
+def show(raw: bytes) -> str:
+    """A packet in a line."""
+    c = columns(raw)
+    if "ip_src" in c or "ip_dst" in c:
+        ports = f":{c['l4_src']}", f":{c['l4_dst']}" if "l4_dst" in c else ""
+        if "l4_src" not in c:
+            ports = "", ""
+        return f"{c.get('ip_src', '0.0.0.0')}{ports[0]} > {c.get('ip_dst', '0.0.0.0')}{ports[1]}"
+    return f"{c.get('eth_src', '?')} > {c.get('eth_dst', '?')}"
+
+
+def changes(before: bytes, after: bytes) -> str:
+    """What differs, for people."""
+    if not before or not after or before == after:
+        return ""
+    a, b = columns(before), columns(after)
+    told = [f"{k} {a.get(k, '0')} -> {b.get(k, '0')}" for k in COLUMNS if a.get(k) != b.get(k)]
+    return ", " + ("; ".join(told) or "bytes changed")
