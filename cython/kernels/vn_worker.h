@@ -12,7 +12,7 @@
 
 #define VN_GATHER 128u /* packets that rules look up together, where bursts are full */
 #define VN_HISTOGRAM 11 /* bursts of 0, 1, 2-3, 4-7, ... 256-511, 512 packets */
-#define VN_TIMED 16	/* one burst in so many is timed */
+#define VN_TIMED 17	/* one burst in so many is timed: a prime, so that no lane of several is left out */
 
 /* How a worker runs stages. */
 enum vn_watch { VN_WATCH_NOT, VN_WATCH_TIMED, VN_WATCH_TRACED };

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from acting import table_of
+from forwarding import forwarder
 
 import veridnet as vn
 
@@ -39,7 +40,7 @@ def test_what_rules_write_is_right_to_tshark(tmp_path: Path, demo_pcap: Path) ->
         table = table_of(rules)
         with vn.Runtime() as rt:
             ports = [rt.add_port("pcap", rx=str(demo_pcap)), rt.add_port("pcap", tx=str(path))]
-            f = rt.forwarder(ports, destinations=[1, 0], macs=[None] * 2, rules=table)
+            f = forwarder(rt, ports, destinations=[1, 0], macs=[None] * 2, rules=table)
             f.start()
             deadline = time.monotonic() + 20
             while not f.finished and time.monotonic() < deadline:

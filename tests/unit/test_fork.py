@@ -19,7 +19,8 @@ REFUSED = """
     burst = vn.Burst.from_bytes([bytes(range(60))] * 8)
     shown = burst.view(0)
     empty = vn.Burst(4)
-    forwarder = rt.forwarder([live], destinations=[0], macs=[None])
+    pipe = vn.Pipeline(rx=[live]).forward(live)
+    forwarder = rt.prepare(pipe)
     before = (rt.mbufs_in_use(), rt.balance())
 
     def child():
@@ -37,7 +38,7 @@ REFUSED = """
             "from_bytes of a pool": lambda: vn.Burst.from_bytes([bytes(60)], pool),
             "available": lambda: pool.available, "pool close": pool.close,
             "add_pool": lambda: rt.add_pool(63), "add_port": lambda: rt.add_port("null"),
-            "forwarder": lambda: rt.forwarder([live], destinations=[0], macs=[None]),
+            "forwarder": lambda: rt.prepare(pipe), "run": lambda: rt.run(pipe),
             "forwarder start": forwarder.start,
             "balance": rt.balance, "close_all": native_burst.close_all,
             "hotplug": lambda: eal.hotplug_add("vdev", "net_null99", ""),

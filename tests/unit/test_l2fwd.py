@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from forwarding import forwarder
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.l2 import Ether
@@ -176,8 +177,8 @@ def test_the_unknown_and_the_many_are_flooded(runtime) -> None:
     data = frame(A, B)
     got, app = bridge(runtime, ports, [(0, data)])
     assert got == [[], [data], [data], [data]]
-    assert app.forwarder.bridge_counters()["stations"] == 1
-    (mac, port, age), *_ = app.forwarder.stations()
+    assert app.running.bridges[0].counters()["stations"] == 1
+    (mac, port, age), *_ = app.running.bridges[0].stations()
     assert (mac, port) == (A, 0)
     assert 0 <= age < 10
     assert runtime.balance().copies == 2
@@ -208,8 +209,8 @@ def test_a_known_station_gets_its_frames_alone(runtime) -> None:
     sent = [(0, frame(A, "01:80:c2:00:00:00")), (1, answer)]
     got, app = bridge(runtime, ports, sent)
     assert got == [[answer], [], []]
-    assert {(mac, port) for mac, port, _ in app.forwarder.stations()} == {(A, 0), (B, 1)}
-    assert app.forwarder.bridge_counters()["learned"] == 2
+    assert {(mac, port) for mac, port, _ in app.running.bridges[0].stations()} == {(A, 0), (B, 1)}
+    assert app.running.bridges[0].counters()["learned"] == 2
     assert runtime.balance().copies == 0
     equation(runtime)
 
@@ -220,7 +221,7 @@ def test_a_station_that_moves(runtime) -> None:
     answer = frame(B, A)
     got, app = bridge(runtime, ports, [(0, quiet), (1, quiet), (2, answer)])
     assert got == [[], [answer], []]
-    assert app.forwarder.bridge_counters()["moved"] == 1
+    assert app.running.bridges[0].counters()["moved"] == 1
 
 
 def test_back_to_where_it_came_from(runtime) -> None:
@@ -258,7 +259,7 @@ def test_ports_of_a_running_forwarder(runtime) -> None:
         second = L2fwd(runtime, ports)
         with pytest.raises(vn.StateError):
             second.start()
-        assert not second.forwarder.running
+        assert not second.running.running
         end = time.monotonic() + 10
         while ports[0].stats["rx_packets"] < 1000 and time.monotonic() < end:
             time.sleep(0.001)
@@ -279,7 +280,7 @@ def test_closing_the_runtime_stops_it(runtime) -> None:
     while not ports[0].stats["rx_packets"] and time.monotonic() < end:
         time.sleep(0.001)
     runtime.close()
-    assert not app.forwarder.running
+    assert not app.running.running
     assert runtime.mbufs_in_use() == 0
     assert runtime.balance().rx > 0
     assert runtime.balance().drops == {}
@@ -303,14 +304,14 @@ def test_stations_age_whoever_is_left(runtime, tmp_path, write_pcap, first: str)
     a = runtime.add_port("pcap", tx=tmp_path / "out.pcap", **rx)
     (b,) = rings(runtime, 1)
     b.tx(vn.Burst.from_bytes([frame(A, EVERYONE)]))
-    forwarder = runtime.forwarder([a, b], 2, stations=64, age_s=0.2)
-    forwarder.start()
+    f = forwarder(runtime, [a, b], 2, stations=64, age_s=0.2)
+    f.start()
     end = time.monotonic() + 10
-    while not forwarder.bridge_counters()["learned"] == forwarder.bridge_counters()["aged"] > 0:
-        assert time.monotonic() < end, forwarder.bridge_counters()
+    while not f.bridges[0].counters()["learned"] == f.bridges[0].counters()["aged"] > 0:
+        assert time.monotonic() < end, f.bridges[0].counters()
         time.sleep(0.01)
-    forwarder.stop()
-    assert forwarder.bridge_counters()["stations"] == 0
+    f.stop()
+    assert f.bridges[0].counters()["stations"] == 0
     equation(runtime)
 
 

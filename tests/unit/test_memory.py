@@ -139,9 +139,8 @@ def test_few_hugepages(run_python, few_hugepages) -> None:
                 assert "needs hugepages, and some pools are on" in str(e), e
             else:
                 raise AssertionError("zero_copy with a pool that cannot be shared?")
-            forwarder = rt.forwarder([null, ring], stations=1 << 18)  # no room for its table
-            forwarder.start()
-            forwarder.stop()
+            pipe = vn.Pipeline(rx=[null, ring]).bridge(stations=1 << 18)  # no room for its table
+            rt.start(pipe).stop()
         assert rt.balance().balanced and rt.mbufs_in_use() == 0 and not rt.problems
         """,
         check=False,

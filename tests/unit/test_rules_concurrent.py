@@ -168,7 +168,7 @@ def test_forwarding_through_updates_loses_and_mixes_nothing(runtime: Any) -> Non
         stop.set()
         thread.join()
     assert swaps > 50
-    assert app.forwarder.missed()[0] == 0, "packets that no rule matched"
+    assert app.running.missed()[0] == 0, "packets that no rule matched"
     totals = runtime.balance()
     assert totals.balanced
     for ring in rings:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from acting import counts, table_of
+from forwarding import forwarder
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
@@ -58,10 +59,10 @@ def run_capture(tmp_path: Path, write_pcap: Any, frames_of: Any) -> Callable[...
             ports = [rt.add_port("pcap", rx=str(tmp_path / "in.pcap"), tx=str(outs[0]))]
             ports += [rt.add_port("pcap", tx=str(out)) for out in outs[1:]]
             if options.pop("bridge", False):
-                f = rt.forwarder(ports, rules=table, **options)
+                f = forwarder(rt, ports, rules=table, **options)
             else:
                 options.setdefault("macs", [None] * 3)
-                f = rt.forwarder(ports, rules=table, destinations=[1, 0, 2], **options)
+                f = forwarder(rt, ports, rules=table, destinations=[1, 0, 2], **options)
             f.start()
             deadline = time.monotonic() + 20
             while not f.finished and time.monotonic() < deadline:
@@ -159,13 +160,14 @@ def test_two_workers_share_a_table(tmp_path: Path, write_pcap: Any, run_python: 
         import sys, time; sys.path[:0] = [{str(Path(__file__).parent.parent)!r}]
         import veridnet as vn
         from acting import counts, table_of
+        from forwarding import forwarder
         table = table_of([("l4_dst == 53", ["sample 1/10 drop sampled", "forward 2"]),
                           ("l4_dst == 22", ["drop"])])
         with vn.Runtime(lcores="0,1" if len(__import__("os").sched_getaffinity(0)) > 1 else "0,0",
                         ) as rt:
             ports = [rt.add_port("pcap", rx="a.pcap", tx="x.pcap"),
                      rt.add_port("pcap", rx="a.pcap", tx="y.pcap"), rt.add_port("null")]
-            f = rt.forwarder(ports[:2] + [rt.add_port("pcap", tx="z.pcap")], 2, rules=table,
+            f = forwarder(rt, ports[:2] + [rt.add_port("pcap", tx="z.pcap")], 2, rules=table,
                              destinations=[1, 0, 2], macs=[None] * 3)
             f.start()
             while not f.finished:
@@ -371,9 +373,9 @@ def test_flow_cache_sees_each_version(tmp_path: Path, write_pcap: Any, frames_of
     with vn.Runtime() as rt, vn.FlowTable(ports=["a", "b", "c"]) as table:
         ports = [rt.add_port("pcap", name="a", rx=str(tmp_path / "in.pcap"), infinite=True)]
         ports += [rt.add_port("null", name=name, no_rx=True) for name in "bc"]
-        forwarder = rt.forwarder(ports, rules=table, destinations=[1, 0, 0], macs=[None] * 3)
+        f = forwarder(rt, ports, rules=table, destinations=[1, 0, 0], macs=[None] * 3)
         table.add("udp dst port 53 and ip_ttl < 5", ["forward c"], priority=9)
-        forwarder.start()
+        f.start()
         for turn in range(20):
             if turn % 4 == 3:
                 table.compile()
@@ -388,10 +390,10 @@ def test_flow_cache_sees_each_version(tmp_path: Path, write_pcap: Any, frames_of
             assert table.wait(5)
         time.sleep(0.01)
         assert ports[1].counters()["tx_packets"] > before
-        forwarder.stop()
+        f.stop()
         assert rt.balance().balanced
         assert table.info()["cached"] > 0
-        forwarder.release()
+        f.release()
 
 
 def test_flow_cache_is_the_forwarders(tmp_path: Path, write_pcap: Any) -> None:
@@ -403,13 +405,13 @@ def test_flow_cache_is_the_forwarders(tmp_path: Path, write_pcap: Any) -> None:
         rt.add_port("null", name="b", no_rx=True)
         for cache in (True, False, True):
             before = table.info()["cached"]
-            forwarder = rt.forwarder(
-                rt.ports, rules=table, destinations=[1, 0], macs=[None] * 2, flow_cache=cache
+            f = forwarder(
+                rt, rt.ports, rules=table, destinations=[1, 0], macs=[None] * 2, flow_cache=cache
             )
-            forwarder.start()
+            f.start()
             time.sleep(0.02)
-            forwarder.stop()
+            f.stop()
             hits = table.info()["cached"] - before
             assert hits > 0 if cache else hits <= 0
-            forwarder.release()
+            f.release()
         assert rt.balance().balanced

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forwarding import forwarder
 from threaded import together
 
 import veridnet as vn
@@ -239,7 +240,7 @@ def test_a_forwarder_binds_its_table(runtime: Any) -> None:
     """Without that, its rules would count and do nothing."""
     ports = [runtime.add_port("ring") for _ in range(2)]
     with vn.FlowTable([vn.Rule("", ("drop mine",))]) as table:
-        f = runtime.forwarder(ports, destinations=[1, 0], macs=[None] * 2, rules=table)
+        f = forwarder(runtime, ports, destinations=[1, 0], macs=[None] * 2, rules=table)
         ports[0].tx(vn.Burst.from_bytes([bytes(60)] * 4))
         f.start()
         deadline = time.monotonic() + 10
@@ -248,6 +249,6 @@ def test_a_forwarder_binds_its_table(runtime: Any) -> None:
         f.stop()
         assert runtime.balance().drops["mine"] == 4
         with pytest.raises(vn.ConfigError, match="cannot become"):
-            runtime.forwarder(ports[::-1], destinations=[1, 0], macs=[None] * 2, rules=table)
+            forwarder(runtime, ports[::-1], destinations=[1, 0], macs=[None] * 2, rules=table)
         with pytest.raises(vn.ConfigError, match="no Python"):
             table.add("", ["python:os.getpid"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forwarding import forwarder
 
 import veridnet as vn
 from veridnet.apps import rules_file
@@ -139,7 +140,7 @@ def test_rules_and_default_change_in_one_step(runtime: Any, rules: Any) -> None:
              'actions = ["forward 0"]\n')  # fmt: skip
     ports = [runtime.add_port("null", size=64), runtime.add_port("null")]
     table = vn.FlowTable.load(rules(files[0]), ports=[p.name for p in ports])
-    f = runtime.forwarder(ports, rules=table, destinations=[1, 0], macs=[None] * 2)
+    f = forwarder(runtime, ports, rules=table, destinations=[1, 0], macs=[None] * 2)
     f.start()
     with pytest.raises(vn.StateError, match="in use"):
         table.close()
@@ -167,7 +168,7 @@ def test_two_forwarders_do_not_share_a_table(runtime: Any) -> None:
     ports = [runtime.add_port("null") for _ in range(2)]
     table.bind([p.name for p in ports])
     one, two = (
-        runtime.forwarder(ports, rules=table, destinations=[1, 0], macs=[None] * 2)
+        forwarder(runtime, ports, rules=table, destinations=[1, 0], macs=[None] * 2)
         for _ in range(2)
     )
     one.start()

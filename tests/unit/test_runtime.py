@@ -21,7 +21,7 @@ def test_close_twice(make_frames) -> None:
     assert "closed" in repr(rt)
     for use in (
         lambda: rt.add_port("null"), lambda: rt.add_pool(63), lambda: rt.pool,
-        lambda: rt.forwarder([]), lambda: rt.add_vdev("net_null0"), rt.__enter__,
+        lambda: rt.start(vn.Pipeline()), lambda: rt.add_vdev("net_null0"), rt.__enter__,
     ):  # fmt: skip
         with pytest.raises(vn.ClosedError):
             use()

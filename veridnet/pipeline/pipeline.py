@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from veridnet._native.actions import Meter
+from veridnet._native.ruletable import RuleTable
 from veridnet.addresses import mac_bytes
 from veridnet.errors import ConfigError
 from veridnet.headers import match
@@ -252,7 +253,7 @@ class Pipeline:
             check_match(text)
             made.append((text, check_branch(branch)))
         if rest is not None:
-            made.append(("len >= 0", check_branch(rest)))
+            made.append(("wire_len >= 0", check_branch(rest)))
         if not made:
             raise ConfigError("split: no branches")
         return self._then(s.Split(tuple(made)))
@@ -424,10 +425,10 @@ def check_match(text: Any) -> None:
 
 
 def check_table(table: Any) -> FlowTable:
-    """ConfigError unless it is a table."""
-    if not isinstance(table, FlowTable):
+    """ConfigError unless it is a table. (Or a native one, whose actions know their ports.)"""
+    if not isinstance(table, (FlowTable, RuleTable)):
         raise ConfigError(f"rules are a FlowTable, not {table!r}", hint="vn.FlowTable()")
-    return table
+    return table  # type: ignore[return-value]
 
 
 def check_reason(reason: Any) -> str:

@@ -363,6 +363,11 @@ class Running:
         return self._engine.finished
 
     @property
+    def budget(self) -> int:
+        """Packets that it may still receive; negative: no limit."""
+        return self._engine.budget
+
+    @property
     def ports(self) -> list[Any]:
         """Its ports, by number."""
         return list(self._shared.ports)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from veridnet._native.actions import Meter
 from veridnet._native.pystage import PyStage
+from veridnet._native.ruletable import RuleTable
 from veridnet._native.stages import Bridge as NativeBridge
 from veridnet.errors import ConfigError
 from veridnet.headers import match
@@ -107,15 +108,15 @@ class Classify(Stage):
     """Looks up which rule of a table wins, for stages after it."""
 
     kind = "classify"
-    table: FlowTable = field(repr=False)
+    table: FlowTable | RuleTable = field(repr=False)
     flow_cache: bool = True
 
     @property
     def text(self) -> str:
-        return f"{len(self.table)} rules"
+        return rules_text(self.table)
 
     def prepare(self, shared: Shared, number: int) -> Maker:
-        native = self.table.native
+        native = native_of(self.table)
         return lambda w: ("classify", number, native, self.flow_cache)
 
 
@@ -125,17 +126,18 @@ class Apply(Stage):
 
     kind = "apply"
     orders = True
-    table: FlowTable = field(repr=False)
+    table: FlowTable | RuleTable = field(repr=False)
     flow_cache: bool = True
 
     @property
     def text(self) -> str:
-        return f"{len(self.table)} rules"
+        return rules_text(self.table)
 
     def prepare(self, shared: Shared, number: int) -> Maker:
-        self.table.bind(shared.names)
-        self.table.require_native()
-        native = self.table.native
+        if isinstance(self.table, FlowTable):
+            self.table.bind(shared.names)
+            self.table.require_native()
+        native = native_of(self.table)
         return lambda w: ("apply", number, native, self.flow_cache)
 
 
@@ -409,3 +411,14 @@ def case_name(case: Any) -> str:
     if case is None:
         return "no rule"
     return case if isinstance(case, str) else f"rule {int(case)}"
+
+
+def native_of(table: FlowTable | RuleTable) -> RuleTable:
+    """The native table."""
+    return table if isinstance(table, RuleTable) else table.native
+
+
+def rules_text(table: FlowTable | RuleTable) -> str:
+    """How many rules there are."""
+    n = table.info()["rules"] if isinstance(table, RuleTable) else len(table)
+    return f"{n} rule{'s' if n != 1 else ''}"

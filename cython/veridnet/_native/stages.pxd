@@ -19,6 +19,7 @@ cdef class Program:
     cdef readonly list kept       # what its stages refer to
     cdef readonly list ports      # NativePorts, by number
     cdef readonly list tables     # RuleTables
+    cdef readonly list caches     # (RuleTable, is it to remember flows?)
     cdef readonly list stages     # (number, address of the struct vn_stage)
     cdef list memory              # addresses of what it allocated
     cdef list batches             # ... of branches' batches

@@ -152,6 +152,7 @@ cdef class Program:
         cdef int i, k
         check_process()
         self.kept, self.memory, self.batches, self.tables, self.stages = [], [], [], [], []
+        self.caches = []
         self.ports = ports
         self.reader = reader
         if not 0 <= len(ports) <= vn.VN_OUT_PORTS:
@@ -256,10 +257,9 @@ cdef class Program:
         cdef vn.vn_rules **more
         a.act.table = t.check()
         a.act.reader = self.reader
-        if vn.vn_rules_register(a.act.table, self.reader) != 0 or (
-                not t.users and
-                vn.vn_rules_cache(a.act.table, self.reader, flow_cache) != 0):
+        if vn.vn_rules_register(a.act.table, self.reader) != 0:
             raise MemoryError
+        self.caches.append((t, flow_cache))
         if t not in self.tables:
             more = <vn.vn_rules **>self.alloc((len(self.tables) + 1) * sizeof(void *))
             if self.tables:

@@ -153,6 +153,13 @@ cdef class Engine:
                 for j, number in enumerate(numbers):
                     lane.producers[j] = &self.workers[<int>number]
 
+    def _caches(self, Program program not None, running) -> None:
+        """Gives this worker's readers their flow caches, but of tables that run already."""
+        for table, wanted in program.caches:
+            if table not in running and vn.vn_rules_cache(
+                    (<RuleTable>table).check(), program.reader, wanted) != 0:
+                raise MemoryError
+
     def _hold(self, programs) -> list:
         """Marks what programs use as in use: it can be neither closed nor used by others."""
         cdef NativePort port
@@ -208,6 +215,8 @@ cdef class Engine:
         for lcore in self.lcores:
             if eal.rte_eal_get_lcore_state(lcore) != eal.WAIT:
                 raise StateError(f"lcore {lcore} is busy")
+        for program in programs:
+            self._caches(program, [])
         self.used = self._hold(programs)
         self.programs = list(programs)
         self.is_running = True
@@ -334,6 +343,8 @@ cdef class Engine:
                 (<RuleTable>table).check()
                 if (<RuleTable>table).users and id(table) not in mine:
                     raise StateError("another pipeline runs with this rule table")
+        for program in programs:
+            self._caches(program, self.used)
         coming = self._hold(programs)
         self.tell(programs)
         try:
