@@ -14,7 +14,7 @@ from veridnet.cli.common import Parser, one_line, open_standard_streams
 from veridnet.errors import CaptureError, ConfigError, VeridnetError
 
 #: Modules of veridnet.cli, a command each. Only the one that runs is loaded.
-COMMANDS = ("l2fwd", "headers", "rules", "doctor", "ports", "topology")
+COMMANDS = ("l2fwd", "headers", "rules", "doctor", "ports", "topology", "hugepages")
 
 EXAMPLES = """\
 examples:
@@ -28,6 +28,7 @@ examples:
   veridnet doctor                           what works on this machine, and what mends the rest
   veridnet ports                            what ports there can be, and their keys
   veridnet topology                         CPUs, caches and NUMA nodes, and where workers go
+  veridnet hugepages reserve 256            reserve hugepages of 2 MiB for packets
 """
 
 
