@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from veridnet import netdev
+from veridnet import hugepages, netdev
 from veridnet._native import eal
 from veridnet._native.burst import Burst
 from veridnet.config import RuntimeConfig
@@ -190,7 +190,7 @@ def check_memory() -> Iterator[Check]:
     kind, why = memory_choice()
     yield Check(
         "hugepages", OK if kind == "hugepages" else FALLBACK, "; ".join(sizes) or "no support",
-        "" if kind == "hugepages" else "echo 256 | sudo tee /proc/sys/vm/nr_hugepages",
+        "" if kind == "hugepages" else hugepages.command("reserve", 256),
     )  # fmt: skip
     setting = re.search(r"\[(\w+)\]", netdev.read(THP_ENABLED))
     yield Check(

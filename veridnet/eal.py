@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from veridnet import dpdklog, placement
+from veridnet import dpdklog, hugepages, placement
 from veridnet._native import eal
 from veridnet._native.memory import HEADROOM, Heap, hugepages_probe
 from veridnet.config import LOG_LEVELS, RuntimeConfig
@@ -81,7 +81,7 @@ def choose_memory(config: RuntimeConfig) -> tuple[str, str]:
         if config.memory == "hugepages":
             raise EalError(
                 f"{pages} hugepages of 2 MiB are not free ({os.strerror(-rc)})",
-                hint=f"echo {pages + 64} | sudo tee /proc/sys/vm/nr_hugepages, or memory auto",
+                hint=f"{hugepages.command('reserve', pages + 64)}, or memory auto",
             )
     if config.memory in ("auto", "thp"):
         if thp_enabled():

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from veridnet import hugepages
 from veridnet._native.memory import Heap, Mempool
 from veridnet.config import RuntimeConfig
 from veridnet.eal import (
@@ -130,15 +131,12 @@ class Pools:
                 memory=memory,
             )
         except PoolError as e:
+            more = hugepages.command("reserve", size // HUGE_PAGE * 2 + 64)
             raise PoolError(
                 f"{e.what} ({size // MIB} MiB of {MEMORY_NAMES[memory]})",
                 e.errno or 0,
                 hint="fewer mbufs (mbufs=8191)"
-                + (
-                    f", or: echo {size // HUGE_PAGE * 2 + 64} | sudo tee /proc/sys/vm/nr_hugepages"
-                    if memory == "hugepages"
-                    else ""
-                ),
+                + (f", or: {more}" if memory == "hugepages" else ""),
             ) from None
 
     def shared(self, need: int, data_room: int) -> SharedPool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from veridnet import dpdklog
+from veridnet import dpdklog, hugepages
 from veridnet._native import burst as native_burst
 from veridnet._native import eal
 from veridnet._native.memory import Mempool
@@ -229,7 +229,7 @@ class Runtime:
                     f"{spec.kind}: needs hugepages, and "
                     f"{'the' if self.memory == elsewhere else 'some'} pools are on "
                     f"{MEMORY_NAMES[elsewhere]}",
-                    hint="echo 256 | sudo tee /proc/sys/vm/nr_hugepages, then start again",
+                    hint=f"{hugepages.command('reserve', 256)}, then start again",
                 )
         if read & written:
             raise ConfigError("another port reads or writes the same file")

@@ -194,7 +194,7 @@ def test_the_loopback_interface(lab: Lab) -> None:
 def test_hugepages_that_are_not_there(folder: Path) -> None:
     """So many that no test machine has them free."""
     run = l2fwd("-p", "null", "--memory", "hugepages", "--mbufs", "60000000", cwd=folder)
-    run.one_line("hugepages", "nr_hugepages")
+    run.one_line("hugepages", "veridnet hugepages reserve")
 
 
 def reachable(path: Path) -> bool:

@@ -166,7 +166,7 @@ def test_few_hugepages_and_nothing_else_will_do(run_python, few_hugepages, how: 
             try:
                 rt.add_pool(32767)
             except vn.PoolError as e:
-                assert "of hugepages" in str(e) and "nr_hugepages" in e.hint, e
+                assert "of hugepages" in str(e) and "hugepages reserve" in e.hint, e
             else:
                 raise AssertionError(rt.memory_report())
         """,
@@ -258,7 +258,7 @@ def test_hugepages_that_are_not_there(run_python) -> None:
             vn.Runtime(memory="hugepages", mbufs=2**26)
         except vn.EalError as e:
             assert "hugepages of 2 MiB are not free" in str(e), e
-            assert "nr_hugepages" in e.hint
+            assert "hugepages reserve" in e.hint
         else:
             raise AssertionError("150 GB of hugepages?")
         with vn.Runtime(memory="4k", mbufs=1000) as rt:
