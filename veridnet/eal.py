@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from veridnet import dpdklog, hugepages, placement
@@ -32,7 +32,7 @@ class Eal:
     why: str  # what was probed, for people
     lcores: str
     cpus: list[int]
-    heap: Heap | None = None
+    heaps: dict[int, Heap] = field(default_factory=dict)  # by NUMA node; -1: anywhere
 
 
 _eal: Eal | None = None

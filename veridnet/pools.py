@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ from veridnet.eal import (
     pool_bytes,
     thp_enabled,
 )
-from veridnet.errors import PoolError
+from veridnet.errors import ConfigError, PoolError
+from veridnet.hugepages import Machine
 
 _serial = itertools.count()
 
@@ -52,7 +54,7 @@ class Pools:
         self.config = config
         self.all: list[Mempool] = []
         self.hugepages_only = False
-        self._shared: dict[int, list[SharedPool]] = {}
+        self._shared: dict[tuple[int, int | None], list[SharedPool]] = {}
 
     @property
     def memory(self) -> str:
@@ -67,39 +69,56 @@ class Pools:
             name += f" and, for {pools[other]} of {len(self.all)} pools, {MEMORY_NAMES[other]}"
             why += ", and too few for every pool"
         report: dict[str, Any] = {"kind": self.memory, "name": name, "why": why, "pools": pools}
-        # The heap outlives a runtime: it may be there, and not be this one's.
-        if self.eal.heap is not None and pools.keys() != {"hugepages"}:
-            report["heap_bytes"] = self.eal.heap.total_bytes
-            report["huge_bytes"] = self.eal.heap.huge_bytes
+        # The heaps outlive a runtime: they may be there, and not be this one's.
+        if (heaps := self.eal.heaps.values()) and pools.keys() != {"hugepages"}:
+            report["heap_bytes"] = sum(h.total_bytes for h in heaps)
+            report["huge_bytes"] = sum(h.huge_bytes for h in heaps)
+        nodes: collections.Counter[int] = collections.Counter()
+        with contextlib.suppress(PoolError):  # a container that may not ask
+            for pool in self.all:
+                if not pool.closed:
+                    nodes.update(pool.pages())
+            report["nodes"] = dict(sorted(nodes.items()))
         return report
+
+    def promote(self) -> tuple[int, int]:
+        """As `Runtime.promote_memory`."""
+        heaps = self.eal.heaps.values()
+        before = sum(h.huge_bytes for h in heaps)
+        for heap in heaps:
+            heap.promote()
+        return before, sum(h.huge_bytes for h in heaps)
 
     def reserve(self, size: int) -> int:
         """Makes room for `size` bytes; returns the socket id to allocate them on (-1: any)."""
         return self.external(size) if self.memory == "thp" else -1
 
-    def external(self, size: int) -> int:
-        """Makes room on the external heap; returns its socket id."""
-        if self.eal.heap is None:
-            self.eal.heap = Heap("veridnet")
-        if self.eal.heap.free_bytes < size:
-            self.eal.heap.grow(size)
-        return self.eal.heap.socket
+    def external(self, size: int, node: int = -1) -> int:
+        """Makes room on the external heap, of that NUMA node; returns its socket id."""
+        if (heap := self.eal.heaps.get(node)) is None:
+            heap = Heap("veridnet" if node < 0 else f"veridnet_node{node}", node)
+            self.eal.heaps[node] = heap
+        if heap.free_bytes < size:
+            heap.grow(size)
+        return heap.socket
 
-    def add(self, mbufs: int, data_room: int = 2048, name: str = "") -> Mempool:
-        """A new pool of `mbufs` buffers for frames of up to `data_room` bytes each.
-
-        It is closed with the runtime. PoolError where there is no memory for it. With memory
-        "auto", a pool for which the free hugepages do not suffice is made on transparent huge
-        pages, as if there were none, unless a port needs hugepages (a NIC, memif's zero_copy).
-        """
+    def add(
+        self, mbufs: int, data_room: int = 2048, name: str = "", node: int | None = None
+    ) -> Mempool:
+        """As `Runtime.add_pool`."""
+        if node is not None and node not in (nodes := Machine().nodes or [0]):
+            raise ConfigError(
+                f"there is no NUMA node {node}", hint=f"nodes: {', '.join(map(str, nodes))}"
+            )
+        at = -1 if node is None else node
         name = name or f"vn_pool{next(_serial)}"
         try:
-            pool = self._make(name, mbufs, data_room, self.memory)
+            pool = self._make(name, mbufs, data_room, self.memory, at)
         except PoolError as first:
             if not self._may_leave:
                 raise
             try:
-                pool = self._make(name, mbufs, data_room, "thp" if thp_enabled() else "4k")
+                pool = self._make(name, mbufs, data_room, "thp" if thp_enabled() else "4k", at)
             except PoolError:
                 raise first from None
         self.all.append(pool)
@@ -112,7 +131,7 @@ class Pools:
             self.memory == "hugepages" and self.config.memory == "auto" and not self.hugepages_only
         )
 
-    def _make(self, name: str, mbufs: int, data_room: int, memory: str) -> Mempool:
+    def _make(self, name: str, mbufs: int, data_room: int, memory: str, node: int) -> Mempool:
         size = pool_bytes(mbufs, data_room)
         if memory != "hugepages" and size > (free := memory_available()):
             # Asking the kernel for it would end in its OOM killer, not in an error.
@@ -121,36 +140,43 @@ class Pools:
                 hint="fewer mbufs (mbufs=8191)",
             )
         try:
-            external = memory == "thp" or memory != self.memory
-            return Mempool(
-                name,
-                mbufs,
-                data_room=data_room,
-                socket=self.external(size) if external else -1,
-                cache=512,
-                memory=memory,
+            if memory == "thp" or memory != self.memory:
+                socket = self.external(size, node)
+            else:
+                socket = node if memory == "hugepages" else -1
+            pool = Mempool(
+                name, mbufs, data_room=data_room, socket=socket, cache=512, memory=memory
             )
         except PoolError as e:
-            more = hugepages.command("reserve", size // HUGE_PAGE * 2 + 64)
+            on = ("--node", node) if node >= 0 else ()
+            more = hugepages.command("reserve", size // HUGE_PAGE * 2 + 64, *on)
             raise PoolError(
                 f"{e.what} ({size // MIB} MiB of {MEMORY_NAMES[memory]})",
                 e.errno or 0,
                 hint="fewer mbufs (mbufs=8191)"
                 + (f", or: {more}" if memory == "hugepages" else ""),
             ) from None
+        if socket == -1 and node >= 0:  # EAL's own memory on small pages, where it was touched
+            with contextlib.suppress(PoolError):
+                pool.move_to(node)
+        return pool
 
-    def shared(self, need: int, data_room: int) -> SharedPool:
-        """A shared pool whose buffers are that large, with `need` more mbufs to spare."""
-        pools = self._shared.setdefault(data_room, [])
+    def shared(self, need: int, data_room: int, node: int = -1) -> SharedPool:
+        """A shared pool whose buffers are that large, with `need` more mbufs to spare.
+
+        Of a machine with several NUMA nodes, on that one.
+        """
+        at = node if node in (nodes := Machine().nodes) and len(nodes) > 1 else None
+        pools = self._shared.setdefault((data_room, at), [])
         for one in pools:
             if one.reserved + need + 4096 <= max(one.pool.size, 4096):
                 one.reserved += need
                 return one
-        pool = self.add(max(self.config.mbufs, need + 8191), data_room)
+        pool = self.add(max(self.config.mbufs, need + 8191), data_room, node=at)
         pools.append(SharedPool(pool, need))
         return pools[-1]
 
     @property
     def default(self) -> Mempool:
         """Buffers of 2,048 bytes."""
-        return self._shared[2048][0].pool
+        return self._shared[2048, None][0].pool

@@ -108,9 +108,19 @@ class Runtime:
         """The memory kind, why it was chosen, and how much of it is on huge pages (bytes).
 
         Where hugepages did not suffice for every pool, ``name`` and ``pools`` (memory kind ->
-        pools made) say what the others lie on, and the bytes are those of the others.
+        pools made) say what the others lie on, and the bytes are those of the others. ``nodes``
+        says how many bytes of the pools lie on which NUMA node, where the kernel tells it.
         """
         return self._pools.report()
+
+    def promote_memory(self) -> tuple[int, int]:
+        """Makes huge pages of what is small in the heap of transparent huge pages, used or not.
+
+        Returns how many bytes were huge before and are after; (0, 0) where there is no such heap.
+        PoolError before Linux 6.1.
+        """
+        self._check()
+        return self._pools.promote()
 
     def reserve(self, size: int) -> int:
         """Makes room for `size` bytes; returns the socket id to allocate them on (-1: any)."""
@@ -120,15 +130,20 @@ class Runtime:
         """As `reserve`, on transparent huge pages: for what no device reads."""
         return self._pools.external(size)
 
-    def add_pool(self, mbufs: int, data_room: int = 2048, name: str = "") -> Mempool:
+    def add_pool(
+        self, mbufs: int, data_room: int = 2048, name: str = "", node: int | None = None
+    ) -> Mempool:
         """A new pool of `mbufs` buffers for frames of up to `data_room` bytes each.
 
         It is closed with the runtime. PoolError where there is no memory for it. With memory
         "auto", a pool for which the free hugepages do not suffice is made on transparent huge
         pages, as if there were none, unless a port needs hugepages (a NIC, memif's zero_copy).
+
+        With a NUMA ``node``, it lies there: hugepages must be free on it, other memory is taken
+        from other nodes, too, if it is full (`Mempool.pages` tells). ConfigError for no such node.
         """
         self._check()
-        return self._pools.add(mbufs, data_room, name)
+        return self._pools.add(mbufs, data_room, name, node)
 
     @property
     def pools(self) -> list[Mempool]:
@@ -301,7 +316,7 @@ class Runtime:
             if not plan.residue:
                 plan.resources.callback(pool.close)
         else:
-            shared = self._pools.shared(need, plan.data_room)
+            shared = self._pools.shared(need, plan.data_room, info["numa_node"])
             plan.resources.callback(shared.give_back, need)
             pool = shared.pool
         copies = self._copy_pool(plan, pool)

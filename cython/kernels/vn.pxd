@@ -554,10 +554,18 @@ cdef extern from "vn_rewrite.h" nogil:
     uint16_t vn_set_macs(rte_mbuf **pkts, uint16_t n, const uint8_t *macs, int which, vn_sizes *s)
 
 cdef extern from "vn_memory.h" nogil:
-    void *vn_thp_map(size_t bytes)
+    void *vn_thp_map(size_t bytes, int node)
+    int64_t vn_thp_promote(void *va, size_t bytes)
     void vn_thp_unmap(void *va, size_t bytes)
     size_t vn_thp_huge_bytes(const void *va, size_t bytes)
     int vn_hugepages_probe(size_t pages, size_t page_bytes)
+
+cdef extern from "vn_pages.h" nogil:
+    enum:
+        VN_NODES
+    int vn_pool_nodes(rte_mempool *mp, uint64_t *bytes, uint64_t *absent)
+    int vn_pool_move(rte_mempool *mp, int node)
+    size_t vn_pool_page(rte_mempool *mp)
 
 cdef extern from "vn_guard.h" nogil:
     int vn_guard_install()

@@ -204,7 +204,7 @@ vn_rules_heap(uint64_t bytes)
 		socket = rte_malloc_heap_get_socket(name);
 	if (socket >= 0 && rte_malloc_get_socket_stats(socket, &st) == 0 &&
 	    st.greatest_free_size < bytes) {
-		void *va = vn_thp_map(bytes);
+		void *va = vn_thp_map(bytes, -1);
 
 		if (va == NULL || rte_malloc_heap_memory_add(name, va, bytes, NULL, bytes >> 21,
 							     VN_HUGE_2M) != 0) {

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "vn_memory.h"
 
+#include "vn_pages.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -45,12 +47,20 @@ vn_thp_reserve(size_t bytes)
 }
 
 void *
-vn_thp_map(size_t bytes)
+vn_thp_map(size_t bytes, int node)
 {
 	void *p = map_aligned(bytes, 0);
+	int rc;
 
 	if (p == NULL)
 		return NULL;
+	/* A container may not be allowed to say where: the memory is as good. */
+	rc = node < 0 ? 0 : vn_prefer_node(p, bytes, node);
+	if (rc != 0 && rc != -EPERM && rc != -ENOSYS) {
+		munmap(p, bytes);
+		errno = -rc;
+		return NULL;
+	}
 	/* Populated by the kernel, a shortage is an error here and not a SIGBUS or the OOM killer
 	 * later; kernels before 5.14 lack the advice and fault the pages in on use. */
 	if (madvise(p, bytes, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
@@ -62,6 +72,29 @@ vn_thp_map(size_t bytes)
 	}
 	madvise(p, bytes, MADV_COLLAPSE);
 	return p;
+}
+
+int64_t
+vn_thp_promote(void *va, size_t bytes)
+{
+	int64_t huge = 0;
+	size_t at;
+	int tries;
+
+	for (at = 0; at < bytes; at += VN_HUGE_2M) {
+		/* EAGAIN: somebody else holds a page for a moment. */
+		for (tries = 0; tries < 3; tries++) {
+			if (madvise((char *)va + at, VN_HUGE_2M, MADV_COLLAPSE) == 0) {
+				huge++;
+				break;
+			}
+			if (errno == EINVAL)
+				return -EINVAL;
+			if (errno != EAGAIN)
+				break;
+		}
+	}
+	return huge;
 }
 
 void

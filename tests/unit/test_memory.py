@@ -292,6 +292,71 @@ def test_a_start_that_failed_cannot_be_repeated(run_python) -> None:
     )
 
 
+WHERE = """
+import os, sys
+import veridnet as vn
+from veridnet.hugepages import Machine
+memory = sys.argv[1]
+nodes = Machine().nodes or [0]
+with vn.Runtime(memory=memory, mbufs=1023) as rt:
+    try:
+        on = rt.pool.pages()
+    except vn.PoolError as e:
+        print("not told:", e)
+        sys.exit(3)
+    # All of it, and on nodes that there are. (What no page stands behind is of node -1.)
+    assert sum(on.values()) >= 1023 * 2176, on
+    assert set(on) - {-1} <= set(nodes) and max(on.values()) == on[max(on, key=on.get)], on
+    assert rt.pool.page_size == (2 << 20 if memory == "hugepages" else os.sysconf("SC_PAGE_SIZE"))
+    assert rt.memory_report()["nodes"] == on
+    pool = rt.add_pool(511, node=nodes[0])
+    there = pool.pages()
+    assert there[nodes[0]] >= 511 * 2176 and len(there) == 1, there
+    burst = vn.Burst.from_bytes([bytes([i]) * 60 for i in range(32)], pool)
+    try:
+        assert pool.move_to(nodes[0]) == there
+    except vn.StateError as e:
+        assert memory == "hugepages" and "add_pool" in e.hint, e
+    else:
+        assert memory != "hugepages"
+        for node in (-1, max(nodes) + 1, 5000):
+            try:
+                pool.move_to(node)
+            except vn.ConfigError as e:
+                assert f"no NUMA node {node}" in str(e), e
+            else:
+                raise AssertionError(node)
+    assert [bytes(v) for v in burst] == [bytes([i]) * 60 for i in range(32)]
+    burst.clear()
+    for node in (-1, max(nodes) + 1):
+        try:
+            rt.add_pool(511, node=node)
+        except vn.ConfigError as e:
+            assert f"no NUMA node {node}" in str(e) and "nodes: 0" in e.hint, e
+        else:
+            raise AssertionError(node)
+    pool.close()
+    try:
+        pool.pages()
+    except vn.ClosedError:
+        pass
+    else:
+        raise AssertionError("a closed pool has no pages")
+"""
+
+
+@pytest.mark.parametrize("memory", ["4k", "thp", "hugepages"])
+def test_where_pools_lie(run_python, request, memory: str) -> None:
+    if memory == "hugepages":
+        request.getfixturevalue("hugepages")
+    if memory == "thp" and not thp_enabled():
+        pytest.skip("transparent huge pages are disabled here")
+    done = run_python(WHERE, memory, check=False)
+    if done.returncode == 3:
+        pytest.skip(done.stdout)
+    assert done.returncode == 0, done.stderr
+
+
 def test_pools_come_and_go(run_python) -> None:
     """What a closed pool had, the next one gets: in every kind of memory."""
     run_python(

@@ -163,6 +163,8 @@ def print_summary(data: dict[str, Any]) -> None:
     huge = ""
     if "huge_bytes" in memory:
         huge = f", {memory['huge_bytes'] / max(1, memory['heap_bytes']):.0%} of them huge"
+    if len(nodes := memory.get("nodes", {})) > 1:
+        huge += ", " + ", ".join(f"{b >> 20} MiB on node {n}" for n, b in nodes.items())
     out.print(f"{data['dpdk']}, packet memory: {memory['name']}{huge}", highlight=False)
     for p in data["ports"]:
         if path := p["details"].get("tx_file"):

@@ -6,7 +6,9 @@ again by later pools.
 """
 
 cimport cython
-from libc.errno cimport errno
+from libc.errno cimport EINVAL, EIO, errno
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
 from dpdk cimport eal
 from dpdk.mbuf cimport (
@@ -16,7 +18,7 @@ from dpdk.mbuf cimport (
 from kernels cimport vn
 from veridnet._native.errors cimport check_process, check_ptr, check_rc
 
-from veridnet.errors import ClosedError, ConfigError, PoolError
+from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
 
 HEADROOM = RTE_PKTMBUF_HEADROOM
 
@@ -34,16 +36,18 @@ cdef class Heap:
 
     Its memory is neither shared by file descriptor (vhost and virtio-user need that) nor pinned
     for DMA: a real NIC needs hugepages. DPDK Programmer's Guide, "Support for externally
-    allocated memory".
+    allocated memory". With a ``node``, its chunks lie on that NUMA node as far as it has room.
     """
 
     cdef readonly str name
     cdef readonly int socket
+    cdef readonly int node
     cdef list chunks
 
-    def __init__(self, str name):
+    def __init__(self, str name, int node=-1):
         check_process()
         self.name = name
+        self.node = node
         self.chunks = []
         eal.rte_errno = 0
         check_rc(eal.rte_malloc_heap_create(name.encode()), "cannot make a memory heap", PoolError)
@@ -58,9 +62,10 @@ cdef class Heap:
         cdef int rc
         check_process()
         with nogil:
-            va = vn.vn_thp_map(length)
+            va = vn.vn_thp_map(length, self.node)
         if va == NULL:
-            raise PoolError(f"cannot map {length >> 20} MiB", errno)
+            where = "" if self.node < 0 else f" on NUMA node {self.node}"
+            raise PoolError(f"cannot map {length >> 20} MiB{where}", errno)
         eal.rte_errno = 0
         rc = eal.rte_malloc_heap_memory_add(name, va, length, NULL, length >> 21, 2 << 20)
         if rc != 0:
@@ -88,6 +93,22 @@ cdef class Heap:
         for va, length in self.chunks:
             total += vn.vn_thp_huge_bytes(<void *><size_t>va, length)
         return total
+
+    def promote(self) -> int:
+        """Makes huge pages of what is small (MADV_COLLAPSE), in use or not; returns their bytes.
+
+        PoolError before Linux 6.1. What stays small lies where the kernel found no free piece of
+        2 MiB (see `veridnet hugepages`).
+        """
+        cdef size_t va, length
+        cdef int64_t rc, total = 0
+        check_process()
+        for va, length in self.chunks:
+            with nogil:
+                rc = vn.vn_thp_promote(<void *>va, length)
+            check_rc(min(rc, 0), "cannot promote memory to huge pages", PoolError)
+            total += rc
+        return total << 21
 
 
 cdef class Mempool:
@@ -147,6 +168,51 @@ cdef class Mempool:
     def available(self) -> int:
         """Mbufs in the pool, the lcores' caches included."""
         return rte_mempool_avail_count(self.check())
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of the pages that it was laid on: hugepages', else the machine's (4,096)."""
+        return vn.vn_pool_page(self.check())
+
+    def pages(self) -> dict[int, int]:
+        """How many bytes of its buffers lie on which NUMA node (move_pages(2)).
+
+        Those that no page stands behind yet are of node -1. PoolError where the kernel does not
+        say (a container without CAP_SYS_NICE).
+        """
+        cdef uint64_t[1024] on      # VN_NODES
+        cdef uint64_t absent = 0
+        cdef rte_mempool *pool = self.check()
+        cdef int rc
+        memset(on, 0, sizeof(on))
+        eal.rte_errno = 0
+        with nogil:
+            rc = vn.vn_pool_nodes(pool, on, &absent)
+        check_rc(rc, f"cannot tell where the pages of {self.name} lie", PoolError)
+        found = {node: on[node] for node in range(vn.VN_NODES) if on[node]}
+        return {**found, -1: absent} if absent else found
+
+    def move_to(self, int node) -> dict[int, int]:
+        """Moves its buffers to a NUMA node, while it is used; returns `pages` as it is then.
+
+        Pages that a device reads (an af_xdp port's) stay where they are, and so do those for which
+        the node has no room. StateError for a pool on hugepages: devices know where these lie.
+        """
+        cdef rte_mempool *pool = self.check()
+        cdef int rc
+        if self.memory == "hugepages":
+            raise StateError(
+                f"{self.name} is on hugepages, whose place devices know: it cannot be moved",
+                hint="make the pool on the node: add_pool(..., node=1)",
+            )
+        eal.rte_errno = 0
+        with nogil:
+            rc = vn.vn_pool_move(pool, node)
+        if rc == -EINVAL:
+            raise ConfigError(f"there is no NUMA node {node}", hint="veridnet topology")
+        if rc != -EIO:  # some stay: the result says how many
+            check_rc(rc, f"cannot move {self.name} to node {node}", PoolError)
+        return self.pages()
 
     @property
     def closed(self) -> bool:
