@@ -49,6 +49,7 @@ if typing.TYPE_CHECKING:
     )
     from veridnet.headers.values import ip, mac
     from veridnet.pipeline import NativeStage, Pipeline, Plan, Running, Stats, native_stage
+    from veridnet.rings import Rcu, Ring, Stack
     from veridnet.rules import FlowTable, Rule
     from veridnet.runtime import Port, Runtime
     from veridnet.topology import Topology
@@ -95,9 +96,12 @@ __all__ = [
     "PoolError",
     "Port",
     "PortError",
+    "Rcu",
+    "Ring",
     "Rule",
     "Running",
     "Runtime",
+    "Stack",
     "StateError",
     "Stats",
     "Topology",
@@ -118,13 +122,13 @@ def __getattr__(name: str) -> object:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from veridnet import errors, headers, pipeline, rules, runtime, topology
+    from veridnet import errors, headers, pipeline, rings, rules, runtime, topology
     from veridnet._native import burst, memory, pystage
     from veridnet._native import errors as reasons
     from veridnet.headers import constants
 
     homes = (errors, runtime, burst, memory, reasons, headers, constants, rules, topology,
-             pipeline, pystage)  # fmt: skip
+             pipeline, pystage, rings)  # fmt: skip
     public = set(__all__) - {"__version__"}
     globals().update(
         {n: getattr(next(home for home in homes if hasattr(home, n)), n) for n in public}

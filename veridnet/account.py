@@ -16,12 +16,14 @@ class Totals:
     tx: int = 0
     drops: dict[str, int] = field(default_factory=dict)
     held: int = 0
+    handed_in: int = 0
+    handed_out: int = 0
 
     @property
     def balanced(self) -> bool:
-        """rx + generated + copies == tx + drops + held."""
-        into = self.rx + self.generated + self.copies
-        return into == self.tx + sum(self.drops.values()) + self.held
+        """rx + generated + copies + handed_in == tx + drops + held + handed_out."""
+        into = self.rx + self.generated + self.copies + self.handed_in
+        return into == self.tx + sum(self.drops.values()) + self.held + self.handed_out
 
     def add_drops(self, drops: Mapping[str, int]) -> None:
         for reason, n in drops.items():

@@ -61,12 +61,20 @@ class RuntimeConfig:
         CPUs of the worker lcores, one each; None for every CPU that the process may use.
     log_level
         Which of DPDK's log lines reach Python's logging: emergency .. debug.
+    shared
+        A name by which other processes attach to this one's memory: it is the primary. Needs
+        hugepages and a hugetlbfs mount.
+    attach
+        The name of a primary: this process shares its memory, pools and named rings, as a
+        secondary. It makes no ports.
     """
 
     memory: str = "auto"
     mbufs: int = 16383
     lcores: tuple[int, ...] | None = None
     log_level: str = "notice"
+    shared: str | None = None
+    attach: str | None = None
 
     def __post_init__(self) -> None:
         if self.memory not in MEMORY_KINDS:
@@ -77,8 +85,17 @@ class RuntimeConfig:
             raise ConfigError(
                 f"log_level={self.log_level!r}: must be one of {', '.join(LOG_LEVELS)}"
             )
+        if self.shared is not None and self.attach is not None:
+            raise ConfigError("shared and attach: a process is a primary or a secondary, not both")
+        if self.group_name is not None and self.memory not in ("auto", "hugepages"):
+            raise ConfigError(f"memory={self.memory!r}: processes share hugepages only")
         if self.lcores is not None:
             object.__setattr__(self, "lcores", parse_lcores(self.lcores))
+
+    @property
+    def group_name(self) -> str | None:
+        """The name of the processes that share memory, if this one is to be one of them."""
+        return self.shared if self.shared is not None else self.attach
 
 
 def parse_lcores(value: object) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from veridnet._native import eal
 from veridnet._native.memory import HEADROOM, Heap, hugepages_probe
 from veridnet.config import LOG_LEVELS, RuntimeConfig
 from veridnet.errors import EalError
+from veridnet.group import Group, hugetlbfs
 
 MIB = 1 << 20
 HUGE_PAGE = 2 * MIB
@@ -33,6 +36,12 @@ class Eal:
     lcores: str
     cpus: list[int]
     heaps: dict[int, Heap] = field(default_factory=dict)  # by NUMA node; -1: anywhere
+    group: Group | None = None
+
+    @property
+    def first_lcore(self) -> int:
+        """The id of the main lcore; the workers' follow."""
+        return self.group.first_lcore if self.group else 0
 
 
 _eal: Eal | None = None
@@ -94,6 +103,17 @@ def choose_memory(config: RuntimeConfig) -> tuple[str, str]:
     return "4k", "neither hugepages nor transparent huge pages"
 
 
+@atexit.register
+def _remove_files() -> None:
+    """The last process of a group leaves no hugepages in use. The runtime has closed before."""
+    if _eal is None or (group := _eal.group) is None or group.others:
+        return
+    folder = hugetlbfs()
+    for path in Path(folder).glob(f"{group.name}map_*") if folder else ():
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def started() -> Eal | None:
     """EAL as it started here; None: it has not."""
     return _eal
@@ -102,8 +122,10 @@ def started() -> Eal | None:
 def start_eal(config: RuntimeConfig) -> Eal:
     """Starts EAL, or returns the one that has started if its settings serve."""
     global _eal
-    lcores, cpus = placement.lcore_map(config.lcores)
+    name = config.group_name
+    cpus = placement.worker_cpus(config.lcores, 127 if name is None else 31)
     if _eal is not None:
+        check_group(_eal.group, config)
         if config.memory not in ("auto", _eal.memory):
             raise EalError(
                 f"EAL has started with {MEMORY_NAMES[_eal.memory]} and cannot start again",
@@ -118,11 +140,58 @@ def start_eal(config: RuntimeConfig) -> Eal:
     if eal.started():
         raise EalError("EAL did not start earlier in this process and cannot be started again",
                        hint="start a new process")  # fmt: skip
-    memory, why = choose_memory(config)
-    args = ["veridnet", "--lcores", lcores, "--main-lcore", "0", "--no-telemetry"]
+    group = None
+    if config.attach is None:
+        memory, why = choose_memory(config)
+        if name is not None and memory != "hugepages":
+            choose_memory(dataclasses.replace(config, memory="hugepages"))  # raises
+    else:
+        memory, why = "hugepages", "the primary's"
+    if name is not None:
+        folder = hugetlbfs()
+        if folder is None:
+            raise EalError(
+                "no hugetlbfs of 2 MiB pages is mounted that this process may write to",
+                hint="sudo mkdir -p /dev/hugepages && "
+                "sudo mount -t hugetlbfs nodev /dev/hugepages -o pagesize=2M",
+            )
+        group = Group(name, config.shared is not None, len(cpus) + 1)
+    try:
+        _eal = _start(config, memory, why, cpus, group)
+    except BaseException:
+        if group is not None:
+            group.leave()
+        raise
+    if group is not None:
+        group.started()
+    return _eal
+
+
+def check_group(group: Group | None, config: RuntimeConfig) -> None:
+    """EalError unless EAL, which runs, shares its memory as the config says."""
+    name = config.group_name
+    if name is None and group is None:
+        return
+    if group is None or name != group.name or group.primary != (config.shared is not None):
+        now = "alone" if group is None else (
+            f"with {'shared' if group.primary else 'attach'}={group.name!r}")  # fmt: skip
+        raise EalError(
+            f"EAL has started {now} and cannot start again", hint="use another process"
+        )
+
+
+def _start(
+    config: RuntimeConfig, memory: str, why: str, cpus: list[int], group: Group | None
+) -> Eal:
+    first = group.first_lcore if group else 0
+    lcores = placement.lcore_map(cpus, first)
+    args = ["veridnet", "--lcores", lcores, "--main-lcore", str(first), "--no-telemetry"]
     # An allowed PCI device that does not exist: NICs are taken only when add_port names them.
     args += ["-a", "0000:00:00.0"] if Path("/sys/bus/pci").exists() else ["--no-pci"]
-    if memory == "hugepages":
+    if group is not None:
+        args += ["--file-prefix", group.name, "--huge-dir", str(hugetlbfs())]
+        args += ["--proc-type", "primary" if group.primary else "secondary"]
+    elif memory == "hugepages":
         args += ["--in-memory"]
     else:
         # Untouched pages of EAL's own memory cost nothing; in "4k" the pools live in it too.
@@ -147,5 +216,4 @@ def start_eal(config: RuntimeConfig) -> Eal:
     except EalError as e:
         detail = "; ".join(log.errors()[-2:])
         raise EalError(f"{e}: {detail}" if detail else str(e)) from None
-    _eal = Eal(memory, why, lcores, cpus)
-    return _eal
+    return Eal(memory, why, lcores, cpus, group=group)

@@ -277,16 +277,21 @@ def explain_one(
     )
 
 
-def lcore_map(workers: tuple[int, ...] | None) -> tuple[str, list[int]]:
-    """EAL's ``--lcores`` text, and the CPU of each worker lcore (lcore i + 1 is entry i).
+def worker_cpus(workers: tuple[int, ...] | None, most: int = 127) -> list[int]:
+    """The CPU of each worker lcore."""
+    return list(workers) if workers is not None else usable_cpus()[:most]
 
-    The main lcore (0) is Python's main thread: it floats over every CPU that the process may
+
+def lcore_map(cpus: list[int], first: int = 0) -> str:
+    """EAL's ``--lcores`` text: lcore `first` is the main one, first + 1 + i runs on entry i.
+
+    The main lcore is Python's main thread: it floats over every CPU that the process may
     use, since EAL would otherwise pin it, and every thread and process started later with it.
     """
-    cpus = list(workers) if workers is not None else usable_cpus()[:127]
-    main = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    parts = [f"0@({main})"] + [f"{i + 1}@{cpu}" for i, cpu in enumerate(cpus)]
-    return ",".join(parts), cpus
+    allowed = sorted(os.sched_getaffinity(0))
+    main = ",".join(map(str, allowed))
+    parts = [f"{first}@({main})"] + [f"{first + 1 + i}@{cpu}" for i, cpu in enumerate(cpus)]
+    return ",".join(parts)
 
 
 #: EAL's interrupt thread, as 22.11 and 24.11 name it.

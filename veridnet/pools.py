@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import os
 from dataclasses import dataclass
 from typing import Any
 
-from veridnet import hugepages
+from veridnet import hugepages, processes
 from veridnet._native.memory import Heap, Mempool
+from veridnet._native.named import Named
 from veridnet.config import RuntimeConfig
 from veridnet.eal import (
     HUGE_PAGE,
@@ -20,7 +22,7 @@ from veridnet.eal import (
     pool_bytes,
     thp_enabled,
 )
-from veridnet.errors import ConfigError, PoolError
+from veridnet.errors import ConfigError, EalError, PoolError
 from veridnet.hugepages import Machine
 
 _serial = itertools.count()
@@ -111,7 +113,10 @@ class Pools:
                 f"there is no NUMA node {node}", hint=f"nodes: {', '.join(map(str, nodes))}"
             )
         at = -1 if node is None else node
-        name = name or f"vn_pool{next(_serial)}"
+        if not name:
+            # Pools of processes that share memory have names of their own.
+            whose = f"{os.getpid()}_" if self.eal.group else ""
+            name = f"vn_pool{whose}{next(_serial)}"
         try:
             pool = self._make(name, mbufs, data_room, self.memory, at)
         except PoolError as first:
@@ -128,7 +133,10 @@ class Pools:
     def _may_leave(self) -> bool:
         """May a pool lie elsewhere, where hugepages do not suffice?"""
         return (
-            self.memory == "hugepages" and self.config.memory == "auto" and not self.hugepages_only
+            self.memory == "hugepages"
+            and self.config.memory == "auto"
+            and not self.hugepages_only
+            and self.eal.group is None
         )
 
     def _make(self, name: str, mbufs: int, data_room: int, memory: str, node: int) -> Mempool:
@@ -175,6 +183,36 @@ class Pools:
         pool = self.add(max(self.config.mbufs, need + 8191), data_room, node=at)
         pools.append(SharedPool(pool, need))
         return pools[-1]
+
+    def make_default(self) -> Mempool:
+        """The default pool: a new one, or in a secondary process the primary's."""
+        group = self.eal.group
+        if group is None or group.primary:
+            pool = self.shared(0, 2048).pool
+            if group is not None:
+                me = processes.identity()
+                pool.named = Named.claim("pool", "default", pool.name, 0, me)
+                pool.named.show_no_object()
+            return pool
+        named = Named.find("pool", "default", processes.identity())
+        if named is None:
+            raise EalError(
+                f"the primary named {group.name!r} has no open Runtime",
+                hint="attach while it is inside `with veridnet.Runtime(shared=...)`",
+            )
+        pool = Mempool(named.about, 0, memory=self.memory, named=named)
+        self.all.append(pool)
+        self._shared[2048] = [SharedPool(pool)]
+        return pool
+
+    def end_sharing(self) -> None:
+        """Before the pools are closed: those that other processes may still use stay."""
+        if (group := self.eal.group) is None:
+            return
+        for pool in self.all:
+            if pool.named is not None:
+                pool.named.leave()
+            pool.kept = group.others
 
     @property
     def default(self) -> Mempool:

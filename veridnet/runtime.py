@@ -15,6 +15,9 @@ from typing import Any, Self
 from veridnet import dpdklog, hugepages
 from veridnet._native import burst as native_burst
 from veridnet._native import eal
+from veridnet._native import rcu as native_rcu
+from veridnet._native import ring as native_ring
+from veridnet._native import stack as native_stack
 from veridnet._native.memory import Mempool
 from veridnet._native.port import NativePort
 from veridnet.account import Totals
@@ -29,6 +32,7 @@ from veridnet.errors import (
     StateError,
     VeridnetError,
 )
+from veridnet.group import Group
 from veridnet.pipeline.pipeline import Pipeline
 from veridnet.pipeline.running import Running, Stop
 from veridnet.pipeline.stats import Stats
@@ -50,6 +54,11 @@ def _close_at_exit() -> None:
 
 
 atexit.register(_close_at_exit)
+
+
+def current() -> Runtime | None:
+    """The runtime that is open."""
+    return _current
 
 
 class Runtime:
@@ -92,10 +101,15 @@ class Runtime:
         native_burst.account_reset()
         eal.log_level("", LOG_LEVELS[self.config.log_level])
         try:
-            native_burst.set_default_pool(self._pools.shared(0, 2048).pool)
+            native_burst.set_default_pool(self._pools.make_default())
         except BaseException:
             self.close()
             raise
+
+    @property
+    def group(self) -> Group | None:
+        """The processes that share this one's memory, and its place among them; None: none do."""
+        return self._eal.group
 
     # -- memory -------------------------------------------------------------------------------
 
@@ -194,6 +208,11 @@ class Runtime:
             return self._add_ports(specs)
 
     def _add_ports(self, specs: Sequence[PortSpec]) -> list[Port]:
+        if self.group is not None and not self.group.primary:
+            raise ConfigError(
+                "a secondary process makes no ports",
+                hint="make them in the primary, and hand packets over by a Ring with a name",
+            )
         ports: list[Port] = []
         with contextlib.ExitStack() as undo:
             plans = []
@@ -377,6 +396,11 @@ class Runtime:
         """The CPU of each worker lcore; lcore i + 1 is entry i."""
         return list(self._eal.cpus)
 
+    @property
+    def worker_lcores(self) -> list[int]:
+        """The id of each worker lcore: from 1, but in processes that share memory."""
+        return [self._eal.first_lcore + 1 + i for i in range(len(self._eal.cpus))]
+
     def busy_lcores(self) -> set[int]:
         """Worker lcores that pipelines run on."""
         return {w.lcore for p in self.pipelines if p.running for w in p.plan.workers}
@@ -452,7 +476,8 @@ class Runtime:
     def balance(self) -> Totals:
         """What was counted so far, over all ports, pipelines and bursts.
 
-        ``rx + generated + copies == tx + sum(drops) + held`` whenever nothing is in motion.
+        ``rx + generated + copies == tx + sum(drops) + held`` whenever nothing is in motion. Where
+        processes share rings, ``handed_in`` stands on the left and ``handed_out`` on the right.
         """
         if self._final is not None:
             return self._final
@@ -460,7 +485,9 @@ class Runtime:
 
     def _totals(self) -> Totals:
         own = native_burst.account_read()
-        t = Totals(generated=own["generated"], copies=own["copies"], held=native_burst.held())
+        t = Totals(generated=own["generated"], copies=own["copies"])
+        t.held = native_burst.held() + native_ring.held()
+        t.handed_in, t.handed_out = own["handed_in"], own["handed_out"]
         t.add_drops(own["drops"])
         for port in self.ports:
             count = port.counters()
@@ -475,8 +502,11 @@ class Runtime:
         return t
 
     def mbufs_in_use(self) -> int:
-        """Mbufs out of all pools of this runtime: 0 once it is closed and no view lives."""
-        return sum(p.in_use for p in self.pools)
+        """Mbufs out of all pools of this runtime: 0 once it is closed and no view lives.
+
+        A primary's pools are those of its secondaries, too; a secondary counts its own only.
+        """
+        return sum(p.in_use for p in self.pools if not p.attached)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -511,6 +541,9 @@ class Runtime:
         for pipeline in self.pipelines:
             pipeline.close()
         native_burst.set_default_pool(None)
+        self.problems += native_ring.close_all()  # wakes who waits in one
+        self.problems += native_rcu.close_all()
+        native_stack.close_all()
         native_burst.close_all()
         for port in reversed(self.ports):
             try:
@@ -522,6 +555,7 @@ class Runtime:
         self._final = self._totals()
         for pipeline in self.pipelines:
             pipeline.release()
+        self._pools.end_sharing()
         for pool in self.pools:
             self.residue += pool.in_use if pool.residue else 0
             pool.close()

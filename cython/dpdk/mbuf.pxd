@@ -12,6 +12,7 @@ cdef extern from "rte_mempool.h" nogil:
     unsigned int rte_mempool_in_use_count(const rte_mempool *mp)
     unsigned int rte_mempool_avail_count(const rte_mempool *mp)
     void rte_mempool_free(rte_mempool *mp)
+    rte_mempool *rte_mempool_lookup(const char *name)
 
 cdef extern from "rte_mbuf.h" nogil:
     enum:

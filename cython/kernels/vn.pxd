@@ -3,6 +3,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from dpdk.eal cimport rte_ring
 from dpdk.mbuf cimport rte_mbuf, rte_mempool
+from dpdk.sync cimport rte_ring_zc_data
 
 cdef extern from "vn_account.h" nogil:
     enum:
@@ -30,6 +31,8 @@ cdef extern from "vn_account.h" nogil:
         uint64_t tx_bytes
         uint64_t generated
         uint64_t copies
+        uint64_t handed_in
+        uint64_t handed_out
         uint64_t retries
         uint64_t drops[]
     int vn_started
@@ -685,3 +688,84 @@ cdef extern from * nogil:
                          vn_start start)
     uint32_t vn_table_read2(vn_table *t, const vn_columns *c, uint64_t lo, uint64_t hi,
                             uint64_t dlo, uint64_t dhi, uint32_t n)
+
+cdef extern from "vn_ring.h" nogil:
+    unsigned int vn_ring_put(rte_ring *r, const void *table, unsigned int esize, unsigned int n,
+                             bint bulk)
+    unsigned int vn_ring_get(rte_ring *r, void *table, unsigned int esize, unsigned int n,
+                             bint bulk)
+    bint vn_ring_busy(const rte_ring *r, bint put)
+    bint vn_ring_wait(const rte_ring *r, bint put, unsigned int n, uint64_t ns, const int *stop)
+    bint vn_ring_settle(const rte_ring *r, bint put, uint64_t ns)
+    unsigned int vn_ring_zc_start(rte_ring *r, bint put, unsigned int esize, unsigned int n,
+                                  bint bulk, rte_ring_zc_data *at)
+    void vn_ring_zc_finish(rte_ring *r, bint put, unsigned int n)
+
+cdef extern from "vn_hop.h" nogil:
+    enum:
+        VN_HOP_BURST_MAX
+    struct vn_hop:
+        rte_ring *to
+        rte_ring *back
+        uint32_t burst
+        uint32_t rounds
+        uint32_t *ticks
+        uint32_t done
+        uint32_t wrong
+        int stop
+    int vn_hop_ping(void *hop)
+    int vn_hop_pong(void *hop)
+
+cdef extern from "vn_sync.h" nogil:
+    enum:
+        VN_NAMED_MEMBERS
+        VN_NAMED_ABOUT
+        VN_RCU_DIMS
+        VN_RCU_NAME
+        VN_RCU_READERS_MAX
+    struct vn_named:
+        uint32_t closed
+        uint32_t esize
+        void *at
+        uint64_t owner
+        uint64_t members[]
+        char about[]
+    vn_named *vn_named_get(const char *name, bint make)
+    void vn_named_show(vn_named *n, void *at, uint64_t owner)
+    int vn_named_join(vn_named *n, uint64_t process)
+    void vn_named_leave(vn_named *n, uint64_t process)
+    void vn_named_close(vn_named *n)
+    struct vn_rcu_version:
+        vn_rcu_version *next
+        uint64_t number
+        uint64_t nbytes
+        uint32_t pins
+        uint32_t ndim
+        int64_t shape[]
+        uint8_t data[]
+    struct vn_rcu_slot:
+        uint64_t process
+        uint32_t tid
+        char name[]
+    struct vn_rcu:
+        vn_rcu_version *now
+        vn_rcu_version *old
+        uint32_t readers
+        uint32_t shared
+        vn_rcu_slot slots[]
+    vn_rcu *vn_rcu_create(uint32_t readers, bint shared)
+    void vn_rcu_free(vn_rcu *c)
+    vn_rcu_version *vn_rcu_make(vn_rcu *c, uint64_t nbytes)
+    uint64_t vn_rcu_show(vn_rcu *c, vn_rcu_version *v)
+    bint vn_rcu_wait(vn_rcu *c, uint64_t token, uint64_t ns)
+    uint32_t vn_rcu_reclaim(vn_rcu *c)
+    bint vn_rcu_behind(const vn_rcu *c, uint32_t slot, uint64_t token)
+    bint vn_rcu_is_online(const vn_rcu *c, uint32_t slot)
+    int vn_rcu_register(vn_rcu *c, uint64_t process, uint32_t tid, const char *name)
+    void vn_rcu_unregister(vn_rcu *c, uint32_t slot)
+    void vn_rcu_online(vn_rcu *c, uint32_t slot)
+    void vn_rcu_offline(vn_rcu *c, uint32_t slot)
+    void vn_rcu_quiescent(vn_rcu *c, uint32_t slot)
+    vn_rcu_version *vn_rcu_read(const vn_rcu *c)
+    void vn_rcu_pin(vn_rcu_version *v)
+    void vn_rcu_unpin(vn_rcu_version *v)

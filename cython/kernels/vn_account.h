@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Where packets are counted. One invariant holds at every quiet moment:
  *
- *     rx + generated + copies = tx + sum(drops) + held
+ *     rx + generated + copies + handed_in = tx + sum(drops) + held + handed_out
  *
  * Each counter has a single writer (the thread that owns the queue), so plain adds are enough;
  * readers see values that are at most one burst old.
@@ -55,7 +55,8 @@ struct vn_account {
 	uint64_t tx_packets, tx_bytes;
 	uint64_t generated; /* made by the program, not received */
 	uint64_t copies;    /* made here: floods, rules; linearized frames are not copies */
-	uint64_t retries;   /* tx bursts tried again */
+	uint64_t handed_in, handed_out; /* from and to rings that processes share */
+	uint64_t retries;		/* tx bursts tried again */
 	uint64_t drops[VN_DROP_MAX];
 } VN_CACHE_ALIGNED;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <unistd.h>
 
 #include <rte_prefetch.h>
 
@@ -155,7 +156,9 @@ vn_engine_name(char *name, size_t size)
 {
 	static uint32_t serial;
 
-	snprintf(name, size, "vn_rules%u", __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
+	/* Processes that share memory share these names. */
+	snprintf(name, size, "vn_rules%x_%u", (unsigned int)getpid(),
+		 __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED));
 	return name;
 }
 

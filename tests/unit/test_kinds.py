@@ -207,10 +207,12 @@ def test_pcap_plan_keeps_no_file_open_when_it_fails(tmp_path, write_pcap) -> Non
 def test_main_lcore_floats_and_workers_are_pinned() -> None:
     allowed = sorted(os.sched_getaffinity(0))
     everywhere = ",".join(map(str, allowed))
-    text, cpus = placement.lcore_map(None)
+    cpus = placement.worker_cpus(None)
+    text = placement.lcore_map(cpus)
     assert cpus == allowed[:127]
     assert text.split(")")[0] == f"0@({everywhere}"
-    text, cpus = placement.lcore_map((allowed[-1],))
+    cpus = placement.worker_cpus((allowed[-1],))
+    text = placement.lcore_map(cpus)
     assert (text, cpus) == (f"0@({everywhere}),1@{allowed[-1]}", [allowed[-1]])
 
 

@@ -59,9 +59,10 @@ def arrange(
     rings = [r for r in pipe.rx if not hasattr(r, "n_rx_queues")]
     sources = len(queues) + len(rings)
     known = [placement.Queue(p.name, q, node_of(p)) for p, q in queues]
-    free = {cpu: i + 1 for i, cpu in enumerate(runtime.worker_cpus)}
+    free = dict(zip(runtime.worker_cpus, runtime.worker_lcores, strict=True))
     if fixed is not None:
-        cpus = [runtime.worker_cpus[lcore - 1] for lcore in fixed]
+        on = dict(zip(runtime.worker_lcores, runtime.worker_cpus, strict=True))
+        cpus = [on[lcore] for lcore in fixed]
     else:
         for busy in runtime.busy_lcores():
             free = {cpu: lcore for cpu, lcore in free.items() if lcore != busy}

@@ -55,8 +55,13 @@ def set_default_pool(Mempool pool) -> None:
 
 
 def account_read() -> dict:
-    """Packets that the program made (generated, copies) and ended (drops by reason)."""
-    return account_dict(&account)
+    """Packets that the program made (generated, copies) and ended (drops by reason).
+
+    Also those that came from (handed_in) and went to (handed_out) other processes.
+    """
+    return account_dict(&account) | {
+        "handed_in": account.handed_in, "handed_out": account.handed_out,
+    }
 
 
 def account_reset() -> None:

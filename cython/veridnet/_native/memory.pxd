@@ -1,4 +1,5 @@
 from dpdk.mbuf cimport rte_mempool
+from veridnet._native.named cimport Named
 
 
 cdef class Mempool:
@@ -10,6 +11,9 @@ cdef class Mempool:
     cdef readonly unsigned int data_room
     cdef bint closing
     cdef int users                # ports and running forwarders that allocate from it
+    cdef public bint kept         # other processes may still use it: never freed
+    cdef readonly bint attached   # it is another process's
+    cdef public Named named       # by which they find it, or this process has found it
     cdef public bint residue      # its driver keeps mbufs for ever: freed with them
     cdef rte_mempool *check(self) except NULL
     cdef void maybe_free(self) noexcept

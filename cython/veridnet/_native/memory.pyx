@@ -13,10 +13,12 @@ from libc.string cimport memset
 from dpdk cimport eal
 from dpdk.mbuf cimport (
     RTE_PKTMBUF_HEADROOM, rte_mempool, rte_mempool_avail_count, rte_mempool_free,
-    rte_mempool_in_use_count, rte_pktmbuf_pool_create,
+    rte_mempool_in_use_count, rte_mempool_lookup, rte_pktmbuf_data_room_size,
+    rte_pktmbuf_pool_create,
 )
 from kernels cimport vn
 from veridnet._native.errors cimport check_process, check_ptr, check_rc
+from veridnet._native.named cimport Named
 
 from veridnet.errors import ClosedError, ConfigError, PoolError, StateError
 
@@ -132,11 +134,25 @@ cdef class Mempool:
 
     A pool with mbufs in use (held by a live view of packet bytes) outlives `close`: it is freed
     when the last of them comes back.
+
+    ``named`` found: another process's pool of that name (rte_mempool_lookup).
     """
 
     def __cinit__(self, str name, unsigned int size, unsigned int data_room=2048, int socket=-1,
-                  unsigned int cache=256, str memory=""):
+                  unsigned int cache=256, str memory="", Named named=None):
         check_process()
+        self.name = name
+        self.memory = memory
+        self.named = named
+        if named is not None and not named.owner:
+            self.attached = True
+            eal.rte_errno = 0
+            self.ptr = rte_mempool_lookup(name.encode())
+            check_ptr(self.ptr, f"there is no pool {name}", PoolError)
+            self.size = self.ptr.size
+            self.data_room = rte_pktmbuf_data_room_size(self.ptr) - RTE_PKTMBUF_HEADROOM
+            self.socket = self.ptr.socket_id
+            return
         if not 1 <= size <= 2**27:
             raise ConfigError(f"size must be from 1 to 2**27, not {size}")
         if not 64 <= data_room <= 65535 - RTE_PKTMBUF_HEADROOM:
@@ -147,16 +163,16 @@ cdef class Mempool:
                                            data_room + RTE_PKTMBUF_HEADROOM, socket)
         check_ptr(self.ptr, f"no memory for a pool of {size} mbufs of {data_room} bytes",
                   PoolError)
-        self.name = name
         self.size = size
         self.data_room = data_room
         self.socket = socket
-        self.memory = memory
 
     cdef rte_mempool *check(self) except NULL:
         check_process()
         if self.ptr == NULL or self.closing:
             raise ClosedError("the mempool is closed")
+        if self.attached and self.named.closed():
+            raise ClosedError("the primary has closed its runtime, and the mempool")
         return self.ptr
 
     @property
@@ -228,7 +244,10 @@ cdef class Mempool:
         self.maybe_free()
 
     cdef void maybe_free(self) noexcept:
-        if self.ptr != NULL and self.closing and self.users == 0 and (
+        if self.attached and self.closing and self.users == 0:
+            _closing.pop(<size_t>self.ptr, None)
+            self.ptr = NULL
+        if self.ptr != NULL and self.closing and self.users == 0 and not self.kept and (
                 rte_mempool_in_use_count(self.ptr) == 0 or (self.residue and live_views == 0)):
             _closing.pop(<size_t>self.ptr, None)
             rte_mempool_free(self.ptr)
@@ -241,7 +260,7 @@ cdef class Mempool:
 
     def __dealloc__(self):
         # Nothing holds it any more: neither a port, nor (by _closing) a packet that is out.
-        if self.ptr != NULL and not vn.vn_forked and rte_mempool_in_use_count(self.ptr) == 0:
+        if self.ptr != NULL and not vn.vn_forked and not self.kept and not self.attached and rte_mempool_in_use_count(self.ptr) == 0:
             rte_mempool_free(self.ptr)
 
     def __repr__(self) -> str:
