@@ -148,15 +148,14 @@ def start_eal(config: RuntimeConfig) -> Eal:
     else:
         memory, why = "hugepages", "the primary's"
     if name is not None:
-        folder = hugetlbfs()
-        if folder is None:
+        group = Group(name, config.shared is not None, len(cpus) + 1)
+    try:
+        if group is not None and hugetlbfs() is None:
             raise EalError(
                 "no hugetlbfs of 2 MiB pages is mounted that this process may write to",
                 hint="sudo mkdir -p /dev/hugepages && "
                 "sudo mount -t hugetlbfs nodev /dev/hugepages -o pagesize=2M",
             )
-        group = Group(name, config.shared is not None, len(cpus) + 1)
-    try:
         _eal = _start(config, memory, why, cpus, group)
     except BaseException:
         if group is not None:

@@ -14,7 +14,7 @@ from veridnet.cli.common import Parser, one_line, open_standard_streams
 from veridnet.errors import CaptureError, ConfigError, VeridnetError
 
 #: Modules of veridnet.cli, a command each. Only the one that runs is loaded.
-COMMANDS = ("l2fwd", "headers", "rules", "doctor", "ports", "topology", "hugepages")
+COMMANDS = ("l2fwd", "headers", "rules", "topology", "hugepages", "ring", "doctor", "ports")
 
 EXAMPLES = """\
 examples:
@@ -25,6 +25,7 @@ examples:
   veridnet headers in.pcap --fields ip_src,ip_dst,l4_dst
                                             header fields of a capture, as tshark -T fields
   veridnet rules check rules.toml           what is wrong with flow rules
+  veridnet ring bench                       how long a hop from one lcore to another takes
   veridnet doctor                           what works on this machine, and what mends the rest
   veridnet ports                            what ports there can be, and their keys
   veridnet topology                         CPUs, caches and NUMA nodes, and where workers go

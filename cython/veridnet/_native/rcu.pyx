@@ -69,7 +69,9 @@ cdef class Rcu:
         # Readers and arrays hold it: none of this process is left.
         if self.ptr == NULL or vn.vn_forked:
             return
-        if self.named is None or (self.named.leave() and self.named.owner):
+        if not self.closing:
+            self.leave()
+        if self.alone:
             vn.vn_rcu_free(self.ptr)
 
     def __reduce__(self):
@@ -205,9 +207,13 @@ cdef class Rcu:
         check_process()
         if self.users:
             raise StateError("a pipeline reads it, or a thread publishes")
-        if not self.closing and self.named is not None:
-            self.named.leave()
+        if not self.closing:
+            self.leave()
+
+    cdef int leave(self) except -1:
         self.closing = True
+        self.alone = self.named is None or (self.named.leave() and self.named.owner)
+        return 0
 
     def __repr__(self) -> str:
         if self.closed:

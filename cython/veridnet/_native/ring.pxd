@@ -18,12 +18,14 @@ cdef class Ring:
     cdef int stop                 # they are to end
     cdef bint closing
     cdef bint drained
+    cdef bint alone               # closed, and no other process has its memory
     cdef bint open_slot[2]        # reservations: [True] to put, [False] to get
     cdef bint left_open[2]        # ... whose views outlived them
     cdef int pieces[2]            # their memory that arrays still see
     cdef object __weakref__
     cdef rte_ring *check(self) except NULL
     cdef void maybe_free(self) noexcept
+    cdef int leave(self, int reason) except -1
     cdef int drain(self, int reason) except -1
     cdef int check_side(self, bint put) except -1
     cdef unsigned int move(self, bint put, char *table, unsigned int n, bint bulk, object timeout,

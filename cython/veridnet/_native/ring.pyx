@@ -126,7 +126,7 @@ cdef class Ring:
         if not self.closing:
             # No reference is left, so no thread is in it; a Piece holds one.
             try:
-                self.drain_or_leave(vn.VN_DROP_COLLECTED)
+                self.leave(vn.VN_DROP_COLLECTED)
             except Exception:           # it is stuck: its packets are lost
                 pass
             self.closing = self.drained = True
@@ -397,14 +397,16 @@ cdef class Ring:
         mbuf_returned()
         return 0
 
-    def drain_or_leave(self, int reason) -> None:
+    cdef int leave(self, int reason) except -1:
         """Ends this process's part: the last one that uses a closed ring frees its packets.
 
         So does the owner while others live, if the ring takes several consumers.
         """
-        if self.named is None or self.named.leave() or (
-                not self.attached and self.mode in ("mpmc", "spmc", "rts", "hts")):
+        last = self.named is None or self.named.leave()
+        self.alone = last and not self.attached
+        if last or (not self.attached and self.mode in ("mpmc", "spmc", "rts", "hts")):
             self.drain(reason)
+        return 0
 
     def close(self) -> None:
         """Frees what is in it (packets are counted as drops "closed"). May be called twice.
@@ -428,7 +430,7 @@ cdef class Ring:
                 self.open_slot[turn] = False
                 vn.vn_ring_zc_finish(self.ptr, turn, 0)
         try:
-            self.drain_or_leave(vn.VN_DROP_CLOSED)
+            self.leave(vn.VN_DROP_CLOSED)
         finally:
             self.drained = True
             self.maybe_free()
@@ -438,7 +440,7 @@ cdef class Ring:
         if self.ptr == NULL or not self.drained or self.waiting or self.users or (
                 self.pieces[0] or self.pieces[1]):
             return
-        if self.named is None or (self.named.owner and not self.named.others()):
+        if self.alone:
             sync.rte_ring_free(self.ptr)
         self.ptr = NULL
 
