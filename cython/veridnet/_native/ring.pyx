@@ -435,6 +435,19 @@ cdef class Ring:
             self.drained = True
             self.maybe_free()
 
+    def address(self) -> int:
+        """Where the rte_ring is, for a pipeline's program."""
+        return <size_t>self.check()
+
+    def hold(self) -> None:
+        """A pipeline runs on it: it cannot be closed."""
+        self.check()
+        self.users += 1
+
+    def unhold(self) -> None:
+        """It does no more."""
+        self.users -= 1
+
     cdef void maybe_free(self) noexcept:
         """Frees the memory once no thread and no array sees it."""
         if self.ptr == NULL or not self.drained or self.waiting or self.users or (
