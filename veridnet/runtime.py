@@ -498,6 +498,8 @@ class Runtime:
             count = pipeline.counters()
             t.copies += count["copies"]
             t.held += count["held"]
+            t.handed_in += count["handed_in"]
+            t.handed_out += count["handed_out"]
             t.add_drops(count["drops"])
         return t
 

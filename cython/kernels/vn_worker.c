@@ -397,3 +397,12 @@ vn_worker_loop(void *arg)
 	}
 	return 0;
 }
+
+void
+vn_worker_to_end(struct vn_worker *w)
+{
+	enter(w);
+	while (pass(w, false, 0))
+		;
+	leave(w);
+}

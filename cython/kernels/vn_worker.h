@@ -102,6 +102,8 @@ vn_worker_in(const struct vn_worker *w, const struct rte_mbuf *m)
 /* lcore_function_t; arg: struct vn_worker, whose program is its first. Returns when it has parked
  * and has no next one. */
 VN_EXPORT int vn_worker_loop(void *arg);
+/* Runs a worker in this thread until its lanes have ended: for who has no lcore. */
+VN_EXPORT void vn_worker_to_end(struct vn_worker *w);
 /* A stage has raised: the batch is dropped, and the pipeline ends. */
 VN_EXPORT void vn_worker_fail(struct vn_worker *w, struct vn_stage *s, struct vn_batch *b);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * libFuzzer target: vn_act_run() on packets, programs and hits of the input: whole and cut, in one
+ * libFuzzer target: vn_act_burst() on packets, programs and hits of the input: whole and cut, in one
  * segment or several, in external memory, shared. After each run every packet is accounted for, and
  * no mbuf is left. The tailroom of each segment is poisoned for AddressSanitizer. Run by
  * scripts/fuzz.
@@ -188,23 +188,13 @@ fill(struct vn_act *a, struct vn_set *set, struct vn_nat *nat, struct vn_meter *
 	}
 }
 
-static struct vn_out *own_out;
-static struct vn_act_ctx *ctx;
-
-static void
-own_way(void *arg, struct rte_mbuf **pkts, uint16_t n)
-{
-	(void)arg;
-	for (uint16_t i = 0; i < n; i++)
-		vn_out_push(ctx, own_out, pkts[i]);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct vn_act_ctx x;
+	static struct vn_outs outs;
 	static struct vn_call calls[2 * MAX_PACKETS];
 	static struct vn_txq txqs[N_PORTS];
 	static struct vn_set sets[N_RULES][MAX_ACTS];
@@ -232,14 +222,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		txqs[i] = (struct vn_txq){.port_id = i, .max_len = 1500, .max_segs = 4};
 		queues[i] = &txqs[i];
 	}
-	CHECK(vn_act_init(&x, queues, n_queues, own, N_PORTS) == 0);
-	ctx = &x;
-	own_out = &x.outs[1];
+	memset(&outs, 0, sizeof(outs));
+	CHECK(vn_outs_init(&outs, queues, n_queues, own, N_PORTS, 0) == 0);
+	outs.policy = VN_TX_DROP;
+	outs.count = &count;
+	outs.copy_pool = options & 1 ? copies : NULL;
 	x.table = table;
-	x.policy = VN_TX_DROP;
-	x.count = &count;
-	x.copy_pool = options & 1 ? copies : NULL;
-	x.own_way = options & 2 ? own_way : NULL;
+	x.to = &outs;
+	x.whole = options & 2;
 	x.calls = calls;
 	x.room_calls = options & 4 ? RTE_DIM(calls) : 0;
 	for (int r = 0; r < N_RULES; r++) {
@@ -270,7 +260,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		pkts[0] = rte_pktmbuf_clone(pkts[1], frames);
 		CHECK(pkts[0]);
 	}
-	left = vn_act_run(&x, pkts, n, hit, options & 16 ? programs[0] : NULL);
+	left = vn_act_burst(&x, pkts, n, hit, options & 16 ? programs[0] : NULL);
 	rte_pktmbuf_free_bulk(pkts, left);
 	ended = left;
 	while (x.n_calls) {
@@ -298,7 +288,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ended += count.drops[r];
 	CHECK(out == counted);
 	CHECK(n + count.copies == ended);
-	vn_act_fini(&x);
+	vn_outs_fini(&outs);
 	for (int r = 0; r < N_RULES; r++)
 		free(programs[r]);
 	rte_mempool_obj_iter(frames, unpoison, NULL);

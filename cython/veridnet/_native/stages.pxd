@@ -25,6 +25,8 @@ cdef class Program:
     cdef list batches             # ... of branches' batches
     cdef unsigned int reader
     cdef list external            # is each sink the program's ring?
+    cdef list shared_sinks        # numbers of those to other processes
+    cdef list shared_lanes        # ... and of lanes from them
     cdef void *alloc(self, size_t size) except NULL
     cdef int chain(self, vn.vn_chain *c, list spec) except -1
     cdef int fill(self, vn.vn_stage *s, tuple op) except -1

@@ -189,6 +189,9 @@ cdef class Program:
             p.outs.outs[i].sink = &p.sinks[i]
             self.kept.append(ring)
         self.external = [bool(external) for _, _, external in sinks]
+        # Of those that processes share: what goes through them is handed over.
+        self.shared_sinks = [i for i, sink in enumerate(sinks) if getattr(sink[0], "shared", False)]
+        self.shared_lanes = [i for i, lane in enumerate(lanes) if getattr(lane[0], "shared", False)]
         p.lanes = <vn.vn_lane *>self.alloc(max(1, len(lanes)) * sizeof(vn.vn_lane))
         p.n_lanes = <uint16_t>len(lanes)
         for i, lane in enumerate(lanes):

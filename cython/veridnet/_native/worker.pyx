@@ -72,7 +72,7 @@ cdef class Engine:
         check_process()
         self.lcores = list(lcores)
         self.programs, self.errors, self.used = [], [], []
-        self.past = {"copies": 0, "drops": {}}
+        self.past = {"copies": 0, "drops": {}, "handed_in": 0, "handed_out": 0}
         if not 1 <= burst <= vn.VN_MAX_BURST:
             raise ConfigError(f"a burst has from 1 to {vn.VN_MAX_BURST} packets, not {burst}")
         if idle not in IDLE:
@@ -415,7 +415,11 @@ cdef class Engine:
                 yield k, number, address
 
     def counters(self) -> dict:
-        """``copies`` that were made, ``drops`` (reason -> packets) that are no port's, ``held``."""
+        """What ports do not count: ``copies``, ``drops`` (reason -> packets), ``held``.
+
+        And what came from and went to rings that processes share: ``handed_in``, ``handed_out``.
+        """
+        cdef Program program
         cdef vn.vn_stage *s
         cdef int r
         cdef uintptr_t address
@@ -430,11 +434,18 @@ cdef class Engine:
                     drops[name] = drops.get(name, 0) + s.count.drops[r]
         rings = {id(ring): ring for program in self.programs
                  for ring in (<Program>program).kept if isinstance(ring, WorkerRing)}
-        return {"copies": copies, "drops": drops, "held": sum(map(len, rings.values()))}
+        came, went = self.past["handed_in"], self.past["handed_out"]
+        for p in self.programs:
+            program = p
+            for i in program.shared_lanes:
+                came += program.ptr.lanes[<int>i].packets
+            for i in program.shared_sinks:
+                went += program.ptr.sinks[<int>i].packets
+        return {"copies": copies, "drops": drops, "held": sum(map(len, rings.values())),
+                "handed_in": came, "handed_out": went}
 
     cdef int add_past(self) except -1:
-        counters = self.counters()
-        self.past = {"copies": counters["copies"], "drops": counters["drops"]}
+        self.past = self.counters()
         return 0
 
     def stages(self) -> list:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * libFuzzer target: vn_forward_loop() (and with it vn_rx, vn_tx, the rewriting and the bridge)
- * between net_ring ports whose frames, limits, free room and options come from the input. After
+ * libFuzzer target: a worker's program (and with it vn_rx, vn_tx, the rewriting, splits, tees, traces
+ * and the bridge) between net_ring ports whose frames, limits, free room and options come from the input. After
  * each run: every packet is accounted for, its bytes are what they must be, in order, and no
  * mbuf is left. Frames of pool memory have their surroundings poisoned for AddressSanitizer.
  * EAL runs without hugepages, devices or files. Run by scripts/fuzz.
@@ -10,7 +10,7 @@
 #include <sanitizer/asan_interface.h>
 
 #include "fuzz.h"
-#include "vn_forward.h"
+#include "vn_worker.h"
 
 #define N_PORTS 4
 #define RING 256
@@ -31,40 +31,6 @@ static struct frame {
 	struct rte_mbuf *m;
 } sent[MAX_PACKETS];
 static unsigned int n_sent, external_alive;
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-
-int
-LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	char *args[] = {"fuzz",	    "--no-huge",      "--no-shconf",   "-m", "64",
-			"--no-pci", "--no-telemetry", "--log-level=4", "-l", "0"};
-	char name[16];
-
-	CHECK(rte_eal_init(RTE_DIM(args), args) >= 0);
-	frames = rte_pktmbuf_pool_create("frames", POOL, 0, 0, 2048, SOCKET_ID_ANY);
-	copies = rte_pktmbuf_pool_create("copies", POOL, 0, 0, 1024 + 128, SOCKET_ID_ANY);
-	fillers = rte_pktmbuf_pool_create("fillers", 2 * POOL + 1, 0, 0, 0, SOCKET_ID_ANY);
-	CHECK(frames && copies && fillers);
-	for (int i = 0; i < N_PORTS; i++) {
-		struct rte_eth_conf conf = {0};
-		int id;
-
-		snprintf(name, sizeof(name), "rx%d", i);
-		rx_ring[i] = rte_ring_create(name, RING, SOCKET_ID_ANY, 0);
-		snprintf(name, sizeof(name), "tx%d", i);
-		tx_ring[i] = rte_ring_create(name, RING, SOCKET_ID_ANY, 0);
-		CHECK(rx_ring[i] && tx_ring[i]);
-		id = rte_eth_from_rings(name, &rx_ring[i], 1, &tx_ring[i], 1, 0);
-		CHECK(id >= 0);
-		port_id[i] = (uint16_t)id;
-		CHECK(rte_eth_dev_configure(port_id[i], 1, 1, &conf) == 0);
-		CHECK(rte_eth_rx_queue_setup(port_id[i], 0, RING, 0, NULL, frames) == 0);
-		CHECK(rte_eth_tx_queue_setup(port_id[i], 0, RING, 0, NULL) == 0);
-		CHECK(rte_eth_dev_start(port_id[i]) == 0);
-	}
-	return 0;
-}
 
 static void
 external_free(void *addr, void *opaque)
@@ -170,10 +136,20 @@ enum mode { STATIC, STATIC_KEEP_MACS, BRIDGE, SWAP, SET, MODES };
 static struct vn_rxq rxq[N_PORTS];
 static struct vn_txq txq[N_PORTS], *txqs[N_PORTS];
 static struct vn_lane lanes[N_PORTS];
-static uint8_t tx_ports[N_PORTS];
 static uint64_t cut[MAX_PACKETS];
-static struct vn_forward shared;
+static struct vn_engine engine;
 static struct vn_worker worker;
+static struct vn_batch single;
+static struct vn_program program;
+static struct vn_stage stages[8], branch_stages[8];
+static struct vn_macs_arg macs_arg;
+static struct vn_forward_arg forward_arg;
+static struct vn_bridge_arg bridge_arg;
+static struct vn_branch branches[4];
+static struct vn_trace *trace;
+static struct vn_account spare;
+static enum vn_tx_policy policy;
+static uint16_t drop_reason = VN_DROP_FILTERED;
 static int which;
 
 static void
@@ -183,9 +159,9 @@ expected_macs(enum mode mode, const struct frame *f, uint8_t *macs)
 	if (f->len < RTE_ETHER_HDR_LEN)
 		return;
 	if (mode == STATIC || (mode == SET && which & 1))
-		memcpy(macs, lanes[f->port].macs, 6);
+		memcpy(macs, macs_arg.macs[f->port], 6);
 	if (mode == STATIC || (mode == SET && which & 2))
-		memcpy(macs + 6, lanes[f->port].macs + 6, 6);
+		memcpy(macs + 6, macs_arg.macs[f->port] + 6, 6);
 	if (mode == SWAP) {
 		memcpy(macs, f->bytes + 6, 6);
 		memcpy(macs + 6, f->bytes, 6);
@@ -241,36 +217,107 @@ static void
 direct_calls(enum mode mode, uint8_t port)
 {
 	struct rte_mbuf *pkts[VN_MAX_BURST];
-	const uint8_t *macs = lanes[port].macs;
+	const uint8_t *macs = macs_arg.macs[port];
 	struct vn_txq *out = &txq[port ^ 1];
 
 	while (!rxq[port].exhausted) {
-		uint16_t n = vn_rx(&rxq[port], pkts, shared.burst), done, left;
+		uint16_t n = vn_rx(&rxq[port], pkts, engine.burst), done, left;
 		struct vn_sizes s;
 
 		vn_rx_bytes(&rxq[port], vn_sizes_of(pkts, n).bytes);
 		done = mode == SWAP ? vn_swap_macs(pkts, n, &s)
 				    : vn_set_macs(pkts, n, macs, which, &s);
 		CHECK(done == n); /* the frames' own pools have room */
-		left = vn_tx_sized(out, pkts, n, s, shared.policy);
-		CHECK(left <= n && (left == 0 || shared.policy == VN_TX_KEEP));
-		vn_drop(&worker.count, pkts, left, VN_DROP_FREED);
+		left = vn_tx_sized(out, pkts, n, s, policy);
+		CHECK(left <= n && (left == 0 || policy == VN_TX_KEEP));
+		vn_drop(&spare, pkts, left, VN_DROP_FREED);
+	}
+}
+
+static struct vn_stage *
+add(struct vn_stage *to, uint16_t *n, vn_stage_run run, void *arg)
+{
+	struct vn_stage *st = &to[(*n)++];
+
+	memset(st, 0, sizeof(*st));
+	st->run = run;
+	st->arg = arg;
+	st->number = (uint16_t)(st - to);
+	return st;
+}
+
+/* A test of a column, as a filter. */
+static struct vn_filter *
+some_filter(void)
+{
+	static struct vn_match_step steps[4];
+	static struct vn_filter filters[4];
+	static int turn;
+	int k = turn++ % 4;
+
+	steps[k] = (struct vn_match_step){.mask = byte(), .lo = 0, .span = byte(),
+					  .field = VN_I_wire_len, .op = VN_MATCH_PUSH,
+					  .negated = byte() & 1};
+	filters[k] = (struct vn_filter){.need = VN_F(wire_len), .steps = &steps[k], .n_steps = 1};
+	return &filters[k];
+}
+
+/* Stages that leave every packet on the way that it has: branches that send it where it would go
+ * anyway, or hand it back; copies that are dropped. */
+static void
+detours(uint16_t *n)
+{
+	static struct vn_split_arg *split;
+	unsigned int kinds = byte();
+	uint16_t used = 0;
+
+	if (split == NULL)
+		split = calloc(1, sizeof(*split) + 2 * sizeof(split->branches[0]));
+	CHECK(split);
+	if (kinds & 1) {
+		split->n = 1 + (kinds >> 1 & 1);
+		for (int k = 0; k < split->n; k++) {
+			struct vn_branch *r = &branches[k];
+			uint16_t inner = 0;
+
+			r->filter = some_filter();
+			r->chain.stages = &branch_stages[used];
+			if (byte() & 1)
+				add(r->chain.stages, &inner, vn_stage_forward, &forward_arg);
+			r->chain.n = inner;
+			used += inner;
+			split->branches[k] = r;
+		}
+		add(stages, n, vn_stage_split, split);
+	}
+	if (kinds & 8) {
+		struct vn_branch *r = &branches[3];
+		uint16_t inner = 0;
+
+		r->chain.stages = &branch_stages[used];
+		add(r->chain.stages, &inner, vn_stage_drop, &drop_reason);
+		r->chain.n = inner;
+		add(stages, n, vn_stage_tee, r);
 	}
 }
 
 static void
 set_up(enum mode mode)
 {
+	static const uint16_t one[N_PORTS] = {1, 1, 1, 1}, own[N_PORTS];
 	unsigned int flags, limit, segs;
+	uint16_t n = 0;
 
 	memset(rxq, 0, sizeof(rxq));
 	memset(txq, 0, sizeof(txq));
-	memset(&worker, 0, sizeof(worker));
-	memset(&shared, 0, sizeof(shared));
-	shared.budget = -1;
-	shared.burst = 1 + byte() % 64;
-	shared.copy_pool = copies;
-	shared.policy = byte() % (mode >= SWAP ? 3 : 2);
+	memset(&worker, 0, offsetof(struct vn_worker, batch));
+	memset(&engine, 0, sizeof(engine));
+	memset(&program, 0, sizeof(program));
+	memset(branch_stages, 0, sizeof(branch_stages));
+	memset(program.in_of, 0xff, sizeof(program.in_of));
+	engine.budget = -1;
+	engine.burst = 1 + byte() % 64;
+	policy = byte() % (mode >= SWAP ? 3 : 2);
 	which = 1 + byte() % 3;
 	for (uint8_t i = 0; i < N_PORTS; i++) {
 		flags = byte(), limit = byte() | (byte() & 7) << 8, segs = byte();
@@ -284,25 +331,49 @@ set_up(enum mode mode)
 			.copy_pool = flags & 32 ? NULL : copies,
 		};
 		rte_spinlock_init(&txq[i].lock);
-		lanes[i] = (struct vn_lane){.rxq = &rxq[i], .txq = &txq[i ^ 1], .port = i};
-		lanes[i].mac_updating = mode == STATIC;
-		memset(lanes[i].macs, 0xa0 + i, 12);
+		/* Some inputs are known by their packets only. */
+		lanes[i] = (struct vn_lane){.rxq = &rxq[i], .marks = true,
+					    .in = flags & 64 ? VN_IN_MIXED : i};
+		memset(macs_arg.macs[i], 0xa0 + i, 12);
+		macs_arg.which[i] = 3;
 		txqs[i] = &txq[i];
-		tx_ports[i] = i;
+		forward_arg.to[i] = i ^ 1;
+		program.in_of[port_id[i]] = i;
+		bridge_arg.ports[i] = i;
 	}
-	worker.shared = &shared;
-	worker.lanes = lanes;
-	worker.n_lanes = worker.n_ports = worker.n_tx_ports = N_PORTS;
-	worker.txqs = txqs;
-	worker.tx_ports = tx_ports;
+	CHECK(vn_outs_init(&program.outs, txqs, one, own, N_PORTS, 0) == 0);
+	program.outs.copy_pool = copies;
+	program.outs.policy = policy;
+	program.outs.count = &program.end.count;
+	program.ordered = true;
+	program.lanes = lanes;
+	program.n_lanes = N_PORTS;
 	if (mode == BRIDGE) {
-		shared.bridge = vn_bridge_create("bridge", 8, 300, SOCKET_ID_ANY);
-		CHECK(shared.bridge);
+		bridge_arg.bridge = vn_bridge_create("bridge", 8, 300, SOCKET_ID_ANY);
+		CHECK(bridge_arg.bridge);
+		bridge_arg.n = N_PORTS;
+		program.bridge = bridge_arg.bridge;
+		add(stages, &n, vn_stage_bridge, &bridge_arg);
+	} else {
+		if (mode == STATIC)
+			add(stages, &n, vn_stage_macs, &macs_arg);
+		detours(&n);
+		add(stages, &n, vn_stage_forward, &forward_arg);
+	}
+	program.chain = (struct vn_chain){stages, n};
+	worker.engine = &engine;
+	worker.program = &program;
+	if (byte() & 1) {
+		memset(trace, 0, sizeof(*trace));
+		trace->left = (int32_t)(byte() % 64);
+		trace->room = 256;
+		engine.trace = trace;
+		worker.single = &single;
 	}
 }
 
 static void
-account(const struct vn_account *a, struct vn_account *sum)
+sum_up(const struct vn_account *a, struct vn_account *sum)
 {
 	sum->rx_packets += a->rx_packets;
 	sum->rx_bytes += a->rx_bytes;
@@ -311,6 +382,44 @@ account(const struct vn_account *a, struct vn_account *sum)
 	sum->copies += a->copies;
 	for (int i = 0; i < VN_DROP_MAX; i++)
 		sum->drops[0] += a->drops[i];
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+int
+LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	char *args[] = {"fuzz",	    "--no-huge",      "--no-shconf",   "-m", "64",
+			"--no-pci", "--no-telemetry", "--log-level=4", "-l", "0"};
+	char name[16];
+
+	CHECK(rte_eal_init(RTE_DIM(args), args) >= 0);
+	frames = rte_pktmbuf_pool_create("frames", POOL, 0, 0, 2048, SOCKET_ID_ANY);
+	copies = rte_pktmbuf_pool_create("copies", POOL, 0, 0, 1024 + 128, SOCKET_ID_ANY);
+	fillers = rte_pktmbuf_pool_create("fillers", 2 * POOL + 1, 0, 0, 0, SOCKET_ID_ANY);
+	CHECK(frames && copies && fillers);
+	trace = calloc(1, sizeof(*trace) + 256 * sizeof(trace->events[0]));
+	CHECK(trace && vn_batch_init(&worker.batch) == 0 && vn_batch_init(&single) == 0);
+	for (unsigned int k = 0; k < RTE_DIM(branches); k++)
+		CHECK(vn_batch_init(&branches[k].batch) == 0);
+	for (int i = 0; i < N_PORTS; i++) {
+		struct rte_eth_conf conf = {0};
+		int id;
+
+		snprintf(name, sizeof(name), "rx%d", i);
+		rx_ring[i] = rte_ring_create(name, RING, SOCKET_ID_ANY, 0);
+		snprintf(name, sizeof(name), "tx%d", i);
+		tx_ring[i] = rte_ring_create(name, RING, SOCKET_ID_ANY, 0);
+		CHECK(rx_ring[i] && tx_ring[i]);
+		id = rte_eth_from_rings(name, &rx_ring[i], 1, &tx_ring[i], 1, 0);
+		CHECK(id >= 0);
+		port_id[i] = (uint16_t)id;
+		CHECK(rte_eth_dev_configure(port_id[i], 1, 1, &conf) == 0);
+		CHECK(rte_eth_rx_queue_setup(port_id[i], 0, RING, 0, NULL, frames) == 0);
+		CHECK(rte_eth_tx_queue_setup(port_id[i], 0, RING, 0, NULL) == 0);
+		CHECK(rte_eth_dev_start(port_id[i]) == 0);
+	}
+	return 0;
 }
 
 int
@@ -327,6 +436,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	input_end = data + size;
 	n_sent = 0;
 	mode = byte() % MODES;
+	memset(stages, 0, sizeof(stages));
+	memset(&spare, 0, sizeof(spare));
 	set_up(mode);
 	/* Little room: in the pool for copies, and in the output ports. */
 	n_taken = byte() & 1 ? POOL - byte() % 32 : 0;
@@ -351,7 +462,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	rxq[0].n_cut = n_cut;
 
 	if (mode < SWAP)
-		CHECK(vn_forward_loop(&worker) == 0);
+		vn_worker_to_end(&worker);
 	else
 		for (uint8_t i = 0; i < N_PORTS; i++)
 			direct_calls(mode, i);
@@ -371,12 +482,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			}
 			rte_pktmbuf_free(m);
 		}
-		account(&rxq[i].count, &sum);
-		account(&txq[i].count, &sum);
+		sum_up(&rxq[i].count, &sum);
+		sum_up(&txq[i].count, &sum);
 	}
-	account(&worker.count, &sum);
+	sum_up(&spare, &sum);
+	sum_up(&program.end.count, &sum);
+	for (uint16_t k = 0; k < RTE_DIM(stages); k++) {
+		sum_up(&stages[k].count, &sum);
+		sum_up(&branch_stages[k].count, &sum);
+	}
 	rte_pktmbuf_free_bulk(taken, n_taken);
-	vn_bridge_free(shared.bridge);
+	vn_bridge_free(program.bridge);
+	vn_outs_fini(&program.outs);
 	CHECK(sum.rx_packets == n_sent);
 	CHECK(mode >= SWAP || sum.rx_bytes == bytes);
 	CHECK(sum.tx_packets == out_packets && sum.tx_bytes == out_bytes);
