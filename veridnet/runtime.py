@@ -347,6 +347,7 @@ class Runtime:
             rx_desc=plan.rx_desc,
             tx_desc=plan.tx_desc,
             scatter=plan.scatter,
+            interrupts=plan.interrupts,
         )
         if plan.mtu is not None and plan.mtu != port.mtu:
             port.mtu = plan.mtu

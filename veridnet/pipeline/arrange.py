@@ -254,7 +254,7 @@ def build(
         for i, lane in enumerate(w.lanes):
             if lane.is_port:
                 number = shared.number(lane.source)
-                intr = sleep and lane.source.interrupts
+                intr = sleep and lane.source.plan.interrupts
                 lanes.append((lane.source, lane.queue, number, intr))
             elif isinstance(lane.source, int):
                 link = plan.links[lane.source]

@@ -134,6 +134,7 @@ class PortPlan:
     hugepages_if_any: bool = False  # others may use its buffers, and count on them if there are
     policy: str = "retry"
     retry_us: int | None = None
+    interrupts: bool = False  # a packet can wake a worker that sleeps on its queues
     details: dict[str, Any] = field(default_factory=dict)  # for the summary
     warnings: list[str] = field(default_factory=list)
     on_made: Callable[[Port], None] | None = None  # once the device is there
@@ -161,6 +162,7 @@ COMMON_KEYS = (
         choices=("retry", "drop"),
     ),
     Key("retry_us", int, "bound of those retries, in microseconds", low=0, high=1_000_000),
+    Key("interrupts", bool, "let packets wake a worker that sleeps (idle=sleep)"),
 )
 
 
@@ -224,6 +226,8 @@ class PortKind(ABC):
             raise
         plan.rx_desc = values["rx_desc"] or plan.rx_desc
         plan.tx_desc = values["tx_desc"] or plan.tx_desc
+        if values["interrupts"] is not None:
+            plan.interrupts = values["interrupts"]
         return plan
 
     @abstractmethod

@@ -107,6 +107,7 @@ class Tap(PortKind):
         if values["persist"]:
             plan.devargs["persist"] = ""
         plan.mac = None  # the driver gives it to the interface as well
+        plan.interrupts = True
         # The driver holds one mbuf for each rx descriptor.
         plan.rx_desc = 256
         plan.scatter = True
