@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -210,6 +210,21 @@ class Topology:
             if device == d.name or device in d.interfaces:
                 return d.node
         return -1
+
+    def svg(self, workers: Mapping[int, str] | None = None) -> str:
+        """A picture of it, as an SVG file's text; `workers` are words to write on CPUs."""
+        from veridnet import topology_draw
+
+        return topology_draw.svg(self, workers)
+
+    def dot(self, workers: Mapping[int, str] | None = None) -> str:
+        """The same in Graphviz's language."""
+        from veridnet import topology_draw
+
+        return topology_draw.dot(self, workers)
+
+    def _repr_svg_(self) -> str:  # notebooks show it
+        return self.svg()
 
     def to_dict(self) -> dict[str, Any]:
         """The topology as plain JSON types."""

@@ -64,6 +64,12 @@ def test_graphviz_takes_it(shape: tuple[int, int, int]) -> None:
     assert sorted(map(int, drawn)) == [c.id for c in top.cpus]
 
 
+def test_methods() -> None:
+    top = topology()
+    assert top.svg({1: "x"}) == svg(top, {1: "x"}) and top.dot({1: "x"}) == dot(top, {1: "x"})
+    assert top._repr_svg_() == svg(top)  # what a notebook shows
+
+
 def test_what_stands_beside(tmp_path) -> None:
     root = machine(tmp_path, nics={"0000:01:00.0": 1, "0000:02:00.0": -1}, offline=[15],
                    isolated=[2], allowed=[0, 1, 3])  # fmt: skip

@@ -16,7 +16,7 @@ from veridnet.cli import common
 from veridnet.errors import ConfigError, VeridnetError
 from veridnet.placement import Queue, choose_cpus
 from veridnet.topology import Topology, show_cpus
-from veridnet.topology_draw import dot, size, svg
+from veridnet.topology_draw import size
 
 DESCRIPTION = """\
 Shows what placement goes by: packages, NUMA nodes and their memory, caches, cores and their
@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     top = Topology.read()
     order = workers(top, args)
     marks = {c: f"worker {k}" for k, c in enumerate(order)} if args.workers else {}
-    for path, draw in ((args.svg, svg), (args.dot, dot)):
+    for path, draw in ((args.svg, top.svg), (args.dot, top.dot)):
         if path:
-            save(path, draw(top, marks))
+            save(path, draw(marks))
     if args.json:
         print(json.dumps(top.to_dict() | {"workers": order}))
     elif not (args.svg or args.dot):
