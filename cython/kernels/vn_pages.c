@@ -12,8 +12,8 @@
 
 /* linux/mempolicy.h, which would clash with numaif.h where that is included. */
 #define PREFERRED 1 /* MPOL_PREFERRED */
-#define STRICT    1 /* MPOL_MF_STRICT: an error if a page stays elsewhere */
-#define MOVE      2 /* MPOL_MF_MOVE */
+#define STRICT 1    /* MPOL_MF_STRICT: an error if a page stays elsewhere */
+#define MOVE 2	    /* MPOL_MF_MOVE */
 
 #define BATCH 512
 
