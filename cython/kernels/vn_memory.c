@@ -77,7 +77,7 @@ vn_thp_map(size_t bytes, int node)
 int64_t
 vn_thp_promote(void *va, size_t bytes)
 {
-	int64_t huge = 0;
+	int64_t huge = 0, refused = 0;
 	size_t at;
 	int tries;
 
@@ -89,12 +89,13 @@ vn_thp_promote(void *va, size_t bytes)
 				break;
 			}
 			if (errno == EINVAL)
-				return -EINVAL;
+				refused++;
 			if (errno != EAGAIN)
 				break;
 		}
 	}
-	return huge;
+	/* Of single ones it means that the mapping was cut in the middle of the 2 MiB. */
+	return refused == (int64_t)(bytes / VN_HUGE_2M) ? -EINVAL : huge;
 }
 
 void

@@ -105,9 +105,12 @@ vn_pool_nodes(struct rte_mempool *mp, uint64_t *bytes, uint64_t *absent)
 static void
 move(struct rte_mempool *mp, void *arg, struct rte_mempool_memhdr *h, unsigned int i)
 {
+	const struct rte_memseg_list *list = rte_mem_virt2memseg_list(h->addr);
 	struct walk *w = arg;
-	uintptr_t from = (uintptr_t)h->addr & ~(w->page - 1);
-	uintptr_t to = ((uintptr_t)h->addr + h->len + w->page - 1) & ~(w->page - 1);
+	/* On a heap of transparent huge pages these move whole: a smaller range would cut them. */
+	uintptr_t page = list != NULL && list->external ? list->page_sz : w->page;
+	uintptr_t from = (uintptr_t)h->addr & ~(page - 1);
+	uintptr_t to = ((uintptr_t)h->addr + h->len + page - 1) & ~(page - 1);
 	int rc = bind_range((void *)from, to - from, w->node, MOVE | STRICT);
 
 	if (w->rc == 0 || w->rc == -EIO)
