@@ -14,7 +14,7 @@ import veridnet
 
 NATIVE = (
     "errors", "eal", "memory", "burst", "port", "worker", "capture", "headers", "matchers", "bpf",
-    "table", "actions", "runner", "ruletable", "flow",
+    "table", "actions", "runner", "ruletable", "flow", "named", "ring", "stack", "rcu",
 )  # fmt: skip
 ALLOWED = Path(__file__).with_name("stubtest-allowlist.txt")
 
