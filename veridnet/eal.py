@@ -174,9 +174,7 @@ def check_group(group: Group | None, config: RuntimeConfig) -> None:
     if group is None or name != group.name or group.primary != (config.shared is not None):
         now = "alone" if group is None else (
             f"with {'shared' if group.primary else 'attach'}={group.name!r}")  # fmt: skip
-        raise EalError(
-            f"EAL has started {now} and cannot start again", hint="use another process"
-        )
+        raise EalError(f"EAL has started {now} and cannot start again", hint="use another process")
 
 
 def _start(

@@ -43,14 +43,14 @@ def hugetlbfs() -> str | None:
             _, folder, kind, options = line.split()[:4]
             folder = folder.encode().decode("unicode_escape")
             size = re.search(r"pagesize=(\w+)", options)
-            if kind == "hugetlbfs" and (size is None or size[1] == "2M"):
-                if os.access(folder, os.W_OK):
-                    return folder
+            fits = kind == "hugetlbfs" and (size is None or size[1] == "2M")
+            if fits and os.access(folder, os.W_OK):
+                return folder
     return None
 
 
 class Group:
-    """This process's part in the processes of one name.
+    """A process's part in the processes of one name.
 
     Attributes
     ----------

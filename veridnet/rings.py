@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -30,7 +30,6 @@ SIZE_MAX = 1 << 30
 
 _serial = itertools.count()
 _named: weakref.WeakValueDictionary[tuple[str, str], Any] = weakref.WeakValueDictionary()
-_T = TypeVar("_T")
 
 
 def runtime() -> Runtime:
@@ -61,7 +60,7 @@ def element_type(dtype: object) -> np.dtype[Any] | None:
     if dtype is None or (isinstance(dtype, str) and dtype == "mbuf"):
         return None
     try:
-        found = np.dtype(dtype)  # type: ignore[call-overload]
+        found: np.dtype[Any] = np.dtype(dtype)  # type: ignore[call-overload]
     except TypeError as e:
         raise ConfigError(f"dtype={dtype!r}: {e}") from None
     if found.hasobject or found.subdtype:
@@ -97,8 +96,9 @@ def claim(rt: Runtime, kind: str, name: str | None, about: str, esize: int) -> N
     return Named.claim(kind, name, about, esize, processes.identity()) if rt.group else None
 
 
-def find(cls: type[_T], kind: str, name: str, timeout: float | None,
-         make: Callable[[Named], _T]) -> _T:  # fmt: skip
+def find(
+    cls: type[Any], kind: str, name: str, timeout: float | None, make: Callable[[Named], Any]
+) -> Any:
     """The object of a name: this process's own, or attached to another's."""
     rt = runtime()
     end = time.monotonic() + native_ring.seconds_of(timeout)
@@ -124,8 +124,11 @@ def find(cls: type[_T], kind: str, name: str, timeout: float | None,
 
 def own_name(name: str | None, kind: str) -> str:
     """A name for DPDK, which no other object of any process has."""
-    return f"vn_{kind}{os.getpid()}_{next(_serial)}" if name is None else f"vn_{name[:16]}" \
-        f"_{os.getpid() % 10000}"
+    return (
+        f"vn_{kind}{os.getpid()}_{next(_serial)}"
+        if name is None
+        else f"vn_{name[:16]}_{os.getpid() % 10000}"
+    )
 
 
 class Ring(native_ring.Ring):
@@ -156,10 +159,10 @@ class Ring(native_ring.Ring):
     least one, with bulk until there are all. A wait that ends returns what was moved.
 
     Packets: ``ring.put(burst)`` moves packets out of a `Burst` (those that do not fit stay in it),
-    ``ring.get(burst)`` appends to one; ``n`` limits both. A ring owns its packets: `Runtime.balance`
-    counts them as held, closing frees them as drops "closed". With a name in a shared runtime,
-    what is put is handed over (``handed_out``), and what is got comes in (``handed_in``), in
-    whichever process that is.
+    ``ring.get(burst)`` appends to one; ``n`` limits both. A ring owns its packets:
+    `Runtime.balance` counts them as held, closing frees them as drops "closed". With a name in a
+    shared runtime, what is put is handed over (``handed_out``), and what is got comes in
+    (``handed_in``), in whichever process that is.
 
     Values: ``ring.put(array)`` (a number, a sequence or an array, copied in), ``ring.get(n)``
     returns a new array of up to n, ``ring.get(out)`` fills one and returns how many.
@@ -202,14 +205,14 @@ class Ring(native_ring.Ring):
         there is none.
         """
 
-        def make(named: Named) -> Self:
+        def make(named: Named) -> Any:
             mode, _, text = named.about.partition("|")
             element = np.lib.format.descr_to_dtype(ast.literal_eval(text)) if text else None
             self = cls.__new__(cls)
             native_ring.Ring.__init__(self, mode=mode, dtype=element, name=name, named=named)
             return self
 
-        ring = find(cls, "ring", name, timeout, make)
+        ring: Self = find(cls, "ring", name, timeout, make)
         if dtype != "any" and element_type(dtype) != ring.dtype:
             what = "packets" if ring.dtype is None else ring.dtype
             raise ConfigError(f"ring {name!r} is of {what}, not of {dtype}")
@@ -250,14 +253,13 @@ class Stack(native_stack.Stack):
     def attach(cls, name: str, *, timeout: float | None = 0.0) -> Self:
         """The stack of that name, which another process has made (or this one)."""
 
-        def make(named: Named) -> Self:
+        def make(named: Named) -> Any:
             self = cls.__new__(cls)
-            native_stack.Stack.__init__(
-                self, lock_free=named.about == "lf", name=name, named=named
-            )
+            native_stack.Stack.__init__(self, lock_free=named.about == "lf", name=name, named=named)
             return self
 
-        return find(cls, "stack", name, timeout, make)
+        found: Self = find(cls, "stack", name, timeout, make)
+        return found
 
 
 class Rcu(native_rcu.Rcu):
@@ -303,7 +305,7 @@ class Rcu(native_rcu.Rcu):
     def attach(cls, name: str, *, timeout: float | None = 0.0) -> Self:
         """The Rcu of that name, which another process has made (or this one), to read."""
 
-        def make(named: Named) -> Self:
+        def make(named: Named) -> Any:
             self = cls.__new__(cls)
             native_rcu.Rcu.__init__(
                 self, dtype=np.lib.format.descr_to_dtype(ast.literal_eval(named.about)),
@@ -313,7 +315,8 @@ class Rcu(native_rcu.Rcu):
             self._writing = threading.Lock()
             return self
 
-        return find(cls, "rcu", name, timeout, make)
+        found: Self = find(cls, "rcu", name, timeout, make)
+        return found
 
     def publish(self, value: object, *, wait: bool = True, timeout: float | None = 10.0) -> None:
         """Makes `value` (copied) what readers see from now on.

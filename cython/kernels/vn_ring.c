@@ -44,18 +44,18 @@ vn_ring_busy(const struct rte_ring *r, bool put)
 		return false;
 	case RTE_RING_SYNC_MT_HTS: {
 		const struct rte_ring_hts_headtail *hts = put ? &r->hts_prod : &r->hts_cons;
-		union __rte_ring_hts_pos p = {.raw = __atomic_load_n(&hts->ht.raw,
-								     __ATOMIC_ACQUIRE)};
+		union __rte_ring_hts_pos p = {
+			.raw = __atomic_load_n(&hts->ht.raw, __ATOMIC_ACQUIRE)};
 
 		return p.pos.head != p.pos.tail;
 	}
 	case RTE_RING_SYNC_MT_RTS: {
 		const struct rte_ring_rts_headtail *rts = put ? &r->rts_prod : &r->rts_cons;
 		/* The tail first: a head that is read later is never behind it. */
-		union __rte_ring_rts_poscnt tail = {.raw = __atomic_load_n(&rts->tail.raw,
-									   __ATOMIC_ACQUIRE)};
-		union __rte_ring_rts_poscnt head = {.raw = __atomic_load_n(&rts->head.raw,
-									   __ATOMIC_ACQUIRE)};
+		union __rte_ring_rts_poscnt tail = {
+			.raw = __atomic_load_n(&rts->tail.raw, __ATOMIC_ACQUIRE)};
+		union __rte_ring_rts_poscnt head = {
+			.raw = __atomic_load_n(&rts->head.raw, __ATOMIC_ACQUIRE)};
 
 		return head.val.pos - tail.val.pos > rts->htd_max;
 	}
@@ -91,13 +91,24 @@ vn_ring_get(struct rte_ring *r, void *table, unsigned int esize, unsigned int n,
 		    : rte_ring_dequeue_burst_elem(r, table, esize, n, NULL);
 }
 
+/* rte_ring_count(), rte_ring_free_count(): those read without atomics. */
+static uint32_t
+available(const struct rte_ring *r, bool put)
+{
+	uint32_t tail = __atomic_load_n(&r->prod.tail, __ATOMIC_ACQUIRE);
+	uint32_t count = (tail - __atomic_load_n(&r->cons.tail, __ATOMIC_ACQUIRE)) & r->mask;
+
+	count = RTE_MIN(count, r->capacity);
+	return put ? r->capacity - count : count;
+}
+
 bool
 vn_ring_wait(const struct rte_ring *r, bool put, unsigned int n, uint64_t ns, const int *stop)
 {
 	uint64_t end = now_ns() + ns, now;
 	unsigned int spun = 0;
 
-	while ((put ? rte_ring_free_count(r) : rte_ring_count(r)) < n || hts_held(r, put)) {
+	while (available(r, put) < n || hts_held(r, put)) {
 		now = now_ns();
 		if (now >= end || __atomic_load_n(stop, __ATOMIC_RELAXED))
 			return false;

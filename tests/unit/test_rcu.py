@@ -58,7 +58,7 @@ def test_bad_arguments(runtime) -> None:
     for bad in (np.zeros(3), np.zeros(3, "u1,u4")):
         with pytest.raises(TypeError):
             rcu.publish(bad)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="timeout"):
         rcu.publish(np.zeros(3, np.int32), timeout=-1)
     rcu.publish(np.zeros(3, np.int64))  # of the same kind
     with pytest.raises(TypeError):

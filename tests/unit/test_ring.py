@@ -157,7 +157,7 @@ def test_values_that_do_not_fit_are_refused(runtime) -> None:
     for out in (np.zeros(3), np.zeros((1, 3), np.uint32), np.zeros(6, np.uint32)[::2]):
         with pytest.raises(TypeError, match="array to fill"):
             ring.get(out)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="elements"):
         ring.get(-1)
     assert ring.get(1 << 62).tolist() == [0, 1, 2]
     with pytest.raises(TypeError, match="Burst"):
@@ -205,8 +205,13 @@ def test_views_end_with_their_reservation(runtime) -> None:
     assert ring.get(8).tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("keep", [lambda a: a[1:], memoryview, lambda a: a.view("u1"),
-                                  lambda a: np.asarray(memoryview(a)), lambda a: [a, a]])  # fmt: skip
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda a: a[1:], memoryview, lambda a: a.view("u1"), lambda a: np.asarray(memoryview(a)),
+        lambda a: [a, a],
+    ],
+)  # fmt: skip
 def test_a_view_that_survives_is_refused(runtime, keep) -> None:
     ring = vn.Ring(8, dtype=np.uint64, mode="hts")
     with pytest.raises(vn.ViewError), ring.reserve(3) as (a, b):
@@ -228,9 +233,12 @@ def test_a_view_that_survives_is_refused(runtime, keep) -> None:
 def test_arrays_outlive_the_ring(runtime) -> None:
     """Their memory stays until they are gone."""
     ring = vn.Ring(8, dtype=np.uint64, mode="spsc")
-    with pytest.raises(vn.ClosedError), ring.reserve(4) as (a, _):
-        a[:] = 7
-        ring.close()
+    reservation = ring.reserve(4)
+    a, _ = reservation.__enter__()
+    a[:] = 7
+    ring.close()
+    with pytest.raises(vn.ClosedError):
+        reservation.__exit__(None, None, None)
     others = [vn.Ring(8, dtype=np.uint64) for _ in range(20)]  # would take its memory
     for other in others:
         other.put([1] * 7)
@@ -246,7 +254,7 @@ def test_modes_without_reservations(runtime) -> None:
     with pytest.raises(TypeError):
         vn.Ring(8, mode="spsc").reserve(1)
     ring = vn.Ring(8, dtype=np.uint64, mode="spsc")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="never fit"):
         ring.reserve(8)
     with pytest.raises(vn.StateError):
         ring.reserve(2).finish(1)
@@ -389,7 +397,7 @@ def test_many_threads_lose_nothing(runtime) -> None:
     with threads(produce, produce, consume, consume) as errors:
         pass
     assert errors == []
-    assert sums == {i: 2 * each // 20 for i in range(20)}
+    assert sums == dict.fromkeys(range(20), 2 * each // 20)
 
 
 def test_a_burst_in_a_waiting_put_is_busy(runtime) -> None:
@@ -423,8 +431,8 @@ def test_ctrl_c_ends_a_wait(runtime) -> None:
 def test_not_copied(runtime) -> None:
     with pytest.raises(TypeError, match="attach"):
         pickle.dumps(vn.Ring(8))
+    ring = vn.Ring(8)
     with pytest.raises(vn.StateError):
-        ring = vn.Ring(8)
         ring.__init__(8)
     with pytest.raises(vn.ConfigError, match="no ring"):
         vn.Ring.attach("nobody")

@@ -48,7 +48,7 @@ def test_full_range_and_errors(runtime) -> None:
             stack.push(bad)
     assert stack.push(range(5)) == 0 and len(stack) == 0 and stack.capacity == 4
     assert len(stack.pop(1 << 62)) == 0
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="elements"):
         stack.pop(-1)
     for size in (0, -1, 1 << 31, "x"):
         with pytest.raises(vn.ConfigError):

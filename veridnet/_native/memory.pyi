@@ -2,6 +2,8 @@ from typing import Self
 
 from typing_extensions import disjoint_base
 
+from veridnet._native.named import Named
+
 HEADROOM: int
 
 def hugepages_probe(pages: int, page_bytes: int) -> int: ...
@@ -26,7 +28,11 @@ class Heap:
 
 @disjoint_base
 class Mempool:
+    kept: bool
+    named: Named | None
     residue: bool
+    @property
+    def attached(self) -> bool: ...
     @property
     def name(self) -> str: ...
     @property
@@ -45,6 +51,7 @@ class Mempool:
         socket: int = -1,
         cache: int = 256,
         memory: str = "",
+        named: Named | None = None,
     ) -> Self: ...
     @property
     def in_use(self) -> int: ...

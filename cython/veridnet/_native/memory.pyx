@@ -260,7 +260,8 @@ cdef class Mempool:
 
     def __dealloc__(self):
         # Nothing holds it any more: neither a port, nor (by _closing) a packet that is out.
-        if self.ptr != NULL and not vn.vn_forked and not self.kept and not self.attached and rte_mempool_in_use_count(self.ptr) == 0:
+        if self.ptr != NULL and not (vn.vn_forked or self.kept or self.attached) and (
+                rte_mempool_in_use_count(self.ptr) == 0):
             rte_mempool_free(self.ptr)
 
     def __repr__(self) -> str:

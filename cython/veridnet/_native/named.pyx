@@ -22,7 +22,8 @@ cdef class Named:
         raise TypeError("made by Named.claim and Named.find")
 
     @staticmethod
-    def claim(str kind, str name, str about not None, unsigned int esize, uint64_t process) -> Named:
+    def claim(str kind, str name, str about not None, unsigned int esize,
+              uint64_t process) -> Named:
         """The name for a new object. ConfigError if it is taken."""
         cdef Named self = Named.__new__(Named)
         cdef bytes text = about.encode()
@@ -63,8 +64,7 @@ cdef class Named:
         self.name = name
         self.process = process
         if vn.vn_named_join(self.ptr, process) < 0:
-            for one in self.others():
-                pass                    # forgets those that are dead
+            self.others()               # forgets those that are dead
             if vn.vn_named_join(self.ptr, process) < 0:
                 raise StateError(f"{vn.VN_NAMED_MEMBERS} processes use {kind} {name!r} already")
         if self.ptr.closed:             # meanwhile

@@ -413,7 +413,7 @@ cdef class Ring:
 
         StateError while a pipeline runs on it. Threads that wait in it end with ClosedError.
         """
-        cdef int turn
+        cdef int end
         check_process()
         if self.ptr == NULL or self.closing:
             return
@@ -421,14 +421,13 @@ cdef class Ring:
             raise StateError("a pipeline runs on the ring; stop that first")
         self.closing = True
         self.stop = 1
-        for turn in range(2000):
-            if not self.waiting:
-                break
+        until = time.monotonic() + 2
+        while self.waiting and time.monotonic() < until:
             time.sleep(0.001)
-        for turn in range(2):
-            if self.open_slot[turn]:
-                self.open_slot[turn] = False
-                vn.vn_ring_zc_finish(self.ptr, turn, 0)
+        for end in range(2):
+            if self.open_slot[end]:
+                self.open_slot[end] = False
+                vn.vn_ring_zc_finish(self.ptr, end, 0)
         try:
             self.leave(vn.VN_DROP_CLOSED)
         finally:
