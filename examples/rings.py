@@ -1,4 +1,4 @@
-"""Two threads and a ring: one receives a capture, the other counts by the limits that are published.
+"""Two threads and a ring: one receives a capture, the other counts by limits that are published.
 
     .venv/bin/python examples/rings.py [IN.pcap]
 

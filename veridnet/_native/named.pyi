@@ -1,5 +1,10 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Named:
-    def __init__(self) -> None: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @staticmethod
     def claim(kind: str, name: str, about: str, esize: int, process: int) -> Named: ...
     @staticmethod

@@ -1,17 +1,19 @@
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
+from typing_extensions import disjoint_base
 
 from veridnet._native.named import Named
 
 def close_all() -> list[str]: ...
 
+@disjoint_base
 class Rcu:
     def __init__(
         self,
+        dtype: np.dtype[Any] | None = None,
         *,
-        dtype: np.dtype[Any],
         readers: int = 64,
         name: str = "",
         named: Named | None = None,
@@ -35,11 +37,12 @@ class Rcu:
     def close(self) -> None: ...
     def __reduce__(self) -> NoReturn: ...
 
-class Version:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+@disjoint_base
+class Version: ...
 
+@disjoint_base
 class Reader:
-    def __init__(self, rcu: Rcu) -> None: ...
+    def __new__(cls, rcu: Rcu) -> Self: ...
     @property
     def depth(self) -> int: ...
     @property

@@ -3,6 +3,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
+from typing_extensions import disjoint_base
 
 from veridnet._native.named import Named
 
@@ -21,6 +22,7 @@ def hop(
     timeout: float = 30.0,
 ) -> tuple[np.ndarray[Any, Any], int]: ...
 
+@disjoint_base
 class Ring:
     def __init__(
         self,
@@ -77,9 +79,10 @@ class Ring:
     def close(self) -> None: ...
     def __reduce__(self) -> NoReturn: ...
 
-class Piece:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+@disjoint_base
+class Piece: ...
 
+@disjoint_base
 class Reservation:
     def __init__(
         self, ring: Ring, n: int, put: bool, bulk: bool, timeout: float | None

@@ -1,11 +1,13 @@
 from typing import Any, NoReturn
 
 import numpy as np
+from typing_extensions import disjoint_base
 
 from veridnet._native.named import Named
 
 def close_all() -> None: ...
 
+@disjoint_base
 class Stack:
     def __init__(
         self,

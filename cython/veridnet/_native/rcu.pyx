@@ -45,7 +45,7 @@ def close_all() -> list:
 cdef class Rcu:
     """A published array; `veridnet.rings.Rcu` says what users see."""
 
-    def __init__(self, *, dtype, unsigned int readers=64, str name="", Named named=None,
+    def __init__(self, dtype=None, *, unsigned int readers=64, str name="", Named named=None,
                  process=0):
         check_process()
         if self.ptr != NULL or self.closing:

@@ -25,7 +25,7 @@ from veridnet._native.memory cimport mbuf_returned
 from veridnet._native.named cimport Named
 
 from veridnet.errors import (
-    BurstError, ClosedError, ConfigError, DpdkError, PoolError, StateError, ViewError,
+    BurstError, ClosedError, ConfigError, PoolError, StateError, ViewError,
 )
 
 cdef extern from "Python.h":
@@ -113,12 +113,6 @@ cdef class Ring:
             if named is not None:
                 named.show(self.ptr)
         _rings.add(self)
-
-    @staticmethod
-    def bytes_needed(unsigned int esize, unsigned int size) -> int:
-        """Memory of a ring of 2**n elements."""
-        return check_rc(<int>min(sync.rte_ring_get_memsize_elem(esize, size), <ssize_t>0x7fffffff),
-                        f"a ring of {size} elements", DpdkError)
 
     def __dealloc__(self):
         if self.ptr == NULL or vn.vn_forked:
