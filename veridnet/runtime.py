@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -82,7 +83,9 @@ class Runtime:
         except TypeError as e:
             raise ConfigError(str(e).replace("RuntimeConfig.__init__()", "Runtime()")) from None
         self.ports: list[Port] = []
-        self.pipelines: list[Running] = []
+        self.pipelines: list[Running] = []  # all but those that have ended before another came
+        self._ended = Totals()  # what those counted, and who still has them
+        self._ended_pipelines: weakref.WeakSet[Running] = weakref.WeakSet()
         self.problems: list[str] = []
         self.residue = 0  # mbufs that drivers never gave back (net_af_xdp's fill ring)
         self.closed = True
@@ -409,9 +412,29 @@ class Runtime:
     def prepare(self, pipe: Pipeline, **options: Any) -> Running:
         """As `start`, and launches nothing yet: `Running.start` does."""
         self._check()
+        self._forget_ended()
         running = Running(self, pipe, **options)
         self.pipelines.append(running)
         return running
+
+    def _forget_ended(self) -> None:
+        """Keeps of pipelines that have ended what they counted: their memory is their owner's."""
+        for pipeline in [p for p in self.pipelines if p.ended]:
+            self.pipelines.remove(pipeline)
+            self._ended_pipelines.add(pipeline)
+            count = pipeline.counters()
+            self._ended.copies += count["copies"]
+            self._ended.add_drops(count["drops"])
+
+    def adopt(self, pipeline: Running) -> None:
+        """A pipeline that had ended starts again."""
+        self._check()
+        if pipeline in self._ended_pipelines:
+            self._ended_pipelines.discard(pipeline)
+            self.pipelines.append(pipeline)
+            count = pipeline.counters()
+            self._ended.copies -= count["copies"]
+            self._ended.add_drops({reason: -n for reason, n in count["drops"].items()})
 
     def start(self, pipe: Pipeline, **options: Any) -> Running:
         """Starts a pipeline on worker lcores.
@@ -502,6 +525,8 @@ class Runtime:
             t.handed_in += count["handed_in"]
             t.handed_out += count["handed_out"]
             t.add_drops(count["drops"])
+        t.copies += self._ended.copies
+        t.add_drops({reason: n for reason, n in self._ended.drops.items() if n})
         return t
 
     def mbufs_in_use(self) -> int:
@@ -556,7 +581,7 @@ class Runtime:
             self.problems += port.problems
         native_burst.close_all()  # what threads that were sending have kept
         self._final = self._totals()
-        for pipeline in self.pipelines:
+        for pipeline in (*self.pipelines, *self._ended_pipelines):
             pipeline.release()
         self._pools.end_sharing()
         for pool in self.pools:

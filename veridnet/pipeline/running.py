@@ -102,6 +102,7 @@ class Running:
     def start(self) -> Self:
         """Launches the workers. (`Runtime.start` has done it.)"""
         with self._lock:
+            self.runtime.adopt(self)
             cpus = [w.cpu for w in self.plan.workers]
             placement.keep_interrupts_off(cpus)
             self._received_before = self.received()
@@ -356,6 +357,11 @@ class Running:
     def running(self) -> bool:
         """Has it not been stopped?"""
         return self._engine.running
+
+    @property
+    def ended(self) -> bool:
+        """Has it been started, and stopped?"""
+        return self.started_at > 0 and not self._engine.running
 
     @property
     def finished(self) -> bool:
