@@ -281,6 +281,9 @@ enter(struct vn_worker *w)
 	w->outs = p->outs;
 	w->until_timed = VN_TIMED;
 	w->idle_passes = 0;
+	/* The last program's rows are in no order, and this one does not write them. */
+	if (!p->ordered)
+		memset(w->batch.rows, 0, sizeof(w->batch.rows));
 	for (uint16_t i = 0; i < p->n_lanes; i++)
 		p->lanes[i].ended = false;
 	if (w->engine->idle == VN_IDLE_SLEEP)
@@ -344,8 +347,8 @@ pass(struct vn_worker *w, bool closing, uint32_t epoch)
 	return live;
 }
 
-/* Runs the program until it is to park and all that came is through. */
-static void
+/* Runs the program until it is to park and all that came is through. Returns for which epoch. */
+static uint32_t
 run(struct vn_worker *w)
 {
 	struct vn_engine *e = w->engine;
@@ -356,17 +359,44 @@ run(struct vn_worker *w)
 		if (pass(w, epoch != w->epoch || e->failed, epoch != w->epoch ? epoch : 0))
 			continue;
 		if (epoch != w->epoch)
-			return;
+			return epoch;
 		/* All its lanes have ended: it waits to be told to park. */
 		for (uint16_t i = 0; i < w->program->n_tables; i++)
 			vn_rules_offline(w->program->tables[i], w->reader);
 		__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
-		while (__atomic_load_n(&e->epoch, __ATOMIC_ACQUIRE) == w->epoch)
+		while ((epoch = __atomic_load_n(&e->epoch, __ATOMIC_ACQUIRE)) == w->epoch)
 			nap(VN_SLEEP_MAX_NS);
 		for (uint16_t i = 0; i < w->program->n_tables; i++)
 			vn_rules_online(w->program->tables[i], w->reader);
-		return;
+		return epoch;
 	}
+}
+
+/* Parks for an epoch, and takes the program that comes then. */
+static void
+park(struct vn_worker *w, uint32_t epoch)
+{
+	struct vn_engine *e = w->engine;
+	struct vn_program *next;
+	uint32_t spins = 0;
+
+	__atomic_store_n(&w->parked, epoch, __ATOMIC_RELEASE);
+	__atomic_store_n(&w->done, false, __ATOMIC_RELEASE); /* (after: one of them holds) */
+	while (__atomic_load_n(&e->go, __ATOMIC_ACQUIRE) != epoch &&
+	       __atomic_load_n(&e->epoch, __ATOMIC_ACQUIRE) == epoch) {
+		if (++spins < 20000)
+			rte_pause();
+		else
+			nap(VN_SLEEP_MIN_NS); /* others share this CPU, perhaps */
+	}
+	/* Another epoch has begun already: this one was given up, since this worker came too late.
+	 * The old program goes on, and parks for that one when what others have put in its rings
+	 * meanwhile is through. */
+	next = __atomic_load_n(&w->next, __ATOMIC_ACQUIRE);
+	if (__atomic_load_n(&e->epoch, __ATOMIC_ACQUIRE) == epoch)
+		w->program = next;
+	/* Who sees this may write `next` again. */
+	__atomic_store_n(&w->epoch, epoch, __ATOMIC_RELEASE);
 }
 
 int
@@ -380,22 +410,10 @@ vn_worker_loop(void *arg)
 	if (e->idle != VN_IDLE_BUSY)
 		prctl(PR_SET_TIMERSLACK, 1UL);
 	while (w->program) {
-		uint32_t spins = 0;
-
 		enter(w);
-		run(w);
+		epoch = run(w);
 		leave(w);
-		epoch = __atomic_load_n(&e->epoch, __ATOMIC_ACQUIRE);
-		__atomic_store_n(&w->parked, epoch, __ATOMIC_RELEASE);
-		__atomic_store_n(&w->done, false, __ATOMIC_RELEASE); /* (after: one of them holds) */
-		while (__atomic_load_n(&e->go, __ATOMIC_ACQUIRE) != epoch) {
-			if (++spins < 20000)
-				rte_pause();
-			else
-				nap(VN_SLEEP_MIN_NS); /* others share this CPU, perhaps */
-		}
-		w->epoch = epoch;
-		w->program = w->next;
+		park(w, epoch);
 	}
 	if (w->in_python) {
 		e->py_leave(w);

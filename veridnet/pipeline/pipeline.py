@@ -200,13 +200,13 @@ class Pipeline:
 
     def mirror(self, to: Port | str | int) -> Self:
         """Sends a copy of each packet, as it is now, by another port."""
-        return self._then(s.Actions((f"mirror {s.name_of(to)}",), "mirror"))
+        return self._then(s.Actions(("mirror {}",), "mirror", to=check_port(to)))
 
     def sample(self, n: int, to: Port | str | int) -> Self:
         """Sends a copy of every n-th packet by another port."""
         if not isinstance(n, int) or n < 1:
             raise ConfigError(f"sample: every n-th packet, n from 1, not {n!r}")
-        return self._then(s.Actions((f"sample 1/{n} mirror {s.name_of(to)}",), "sample"))
+        return self._then(s.Actions((f"sample 1/{n} mirror {{}}",), "sample", to=check_port(to)))
 
     def tee(self, branch: Pipeline) -> Self:
         """Copies of all packets go through a branch, too; the packets go on."""
@@ -331,7 +331,7 @@ class Pipeline:
             if not to:
                 raise ConfigError("forward: no ports", hint="forward({a: b, b: a})")
             return self._then(s.ToPort(pairs=tuple(to.items())))
-        return self._then(s.ToPort(all=to))
+        return self._then(s.ToPort(all=check_port(to)))
 
     tx = forward
 
@@ -415,6 +415,15 @@ def check_branch(branch: Any) -> Pipeline:
     if not branch.stages:
         raise ConfigError("a branch without stages does nothing")
     return branch
+
+
+def check_port(port: Any) -> Any:
+    """A port, or its name or number."""
+    if hasattr(port, "n_rx_queues") or (
+        isinstance(port, (str, int)) and not isinstance(port, bool) and str(port).strip()
+    ):
+        return port
+    raise ConfigError(f"{port!r} is no port", hint="a Port, its name, or its number")
 
 
 def check_match(text: Any) -> None:

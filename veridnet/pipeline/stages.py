@@ -186,6 +186,7 @@ class Actions(Stage):
     texts: tuple[str, ...]
     name: str = "rewrite"
     meters: Mapping[str, Meter] = field(default_factory=dict, hash=False)
+    to: Any = None  # the port that {} in a text stands for: its name may be another one's number
 
     @property
     def kind(self) -> str:  # type: ignore[override]
@@ -200,9 +201,16 @@ class Actions(Stage):
         if self.meters:
             meter = next(iter(self.meters.values()))
             return ", ".join(f"{k}={v}" for k, v in meter.parameters.items())
-        return "; ".join(self.texts)
+        return "; ".join(self.filled(name_of(self.to)))
+
+    def filled(self, port: str) -> list[str]:
+        """The texts, a port in its place."""
+        return [t.replace("{}", port) for t in self.texts] if self.to is not None else [*self.texts]
 
     def outputs(self) -> Iterator[Port | str | int]:
+        if self.to is not None:
+            yield self.to
+            return
         for action in actions.parse(self.texts):
             inner = getattr(action, "action", action)
             if hasattr(inner, "ports"):
@@ -211,7 +219,11 @@ class Actions(Stage):
                 yield inner.port
 
     def prepare(self, shared: Shared, number: int) -> Maker:
-        program = actions.compile(self.texts, shared.names, dict(self.meters))
+        if self.to is not None:
+            texts, names = self.filled(str(shared.number(self.to))), None
+        else:
+            texts, names = [*self.texts], shared.names
+        program = actions.compile(texts, names, dict(self.meters))
         if program.needs_python:
             raise ConfigError("python: is an action of table.apply",
                               hint="make it a stage: .stage(function)")  # fmt: skip

@@ -241,12 +241,13 @@ cdef class Engine:
     cdef void tell(self, list programs) noexcept:
         """Says that all are to park, and what they run then, and lets them go on by themselves."""
         cdef int k
-        for k in range(self.n):
-            self.workers[k].next = NULL if programs is None else (<Program>programs[k]).ptr
+        # The epoch first: a worker that comes late for the last one reads it after `next`.
         if not self.parking:
             self.parking = True
             self.shared.closing = 1
             self.shared.epoch += 1
+        for k in range(self.n):
+            self.workers[k].next = NULL if programs is None else (<Program>programs[k]).ptr
         if programs is None:
             # Who stops needs not wait for the others.
             self.shared.go = self.shared.epoch
