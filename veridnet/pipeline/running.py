@@ -66,7 +66,7 @@ class Running:
         self.runtime = runtime
         self.pipeline = pipe
         self.plan = arranging.arrange(runtime, pipe, lcores=lcores, distribute=distribute)
-        self._options = {"lcores": lcores, "distribute": self.plan.options["distribute"]}
+        self._distribute = distribute
         self._policy = policy
         self._idle = idle
         self._engine = Engine(
@@ -172,7 +172,7 @@ class Running:
         with self._lock:
             plan = arranging.arrange(
                 self.runtime, pipe, lcores=[w.cpu for w in self.plan.workers],
-                distribute=self._options["distribute"] or None,
+                distribute=self._distribute,
                 fixed=[w.lcore for w in self.plan.workers],
             )  # fmt: skip
             self._swap(plan, timeout)
@@ -197,7 +197,7 @@ class Running:
         with self._lock:
             plan = arranging.arrange(
                 self.runtime, self.pipeline, lcores=[w.cpu for w in self.plan.workers],
-                distribute=self._options["distribute"], owners=owners,
+                distribute=self._distribute, owners=owners,
                 fixed=[w.lcore for w in self.plan.workers],
             )  # fmt: skip
             before = self.owners()
