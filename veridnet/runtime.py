@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import itertools
 import os
 import threading
@@ -42,6 +43,9 @@ from veridnet.port import Port, hint_for
 from veridnet.ports import KINDS, PortKind, PortPlan
 
 __all__ = ["Port", "Runtime", "Totals"]
+
+#: What `Runtime.start` takes.
+OPTIONS = tuple(inspect.signature(Running.__init__).parameters)[3:]
 
 _current: Runtime | None = None
 _serial = itertools.count()
@@ -413,6 +417,10 @@ class Runtime:
         """As `start`, and launches nothing yet: `Running.start` does."""
         self._check()
         self._forget_ended()
+        unknown = [name for name in options if name not in OPTIONS]
+        if unknown:
+            raise ConfigError(f"a pipeline has no option {unknown[0]!r}",
+                              hint=f"options: {', '.join(OPTIONS)}")  # fmt: skip
         running = Running(self, pipe, **options)
         self.pipelines.append(running)
         return running

@@ -182,6 +182,8 @@ def native_stage(
     >>> pipe.stage(no_telnet)                                             # doctest: +SKIP
     """
     if isinstance(function, int):
+        if isinstance(function, bool) or not 0 < function < 1 << 64:
+            raise ConfigError(f"native_stage: {function!r} is no address")
         return NativeStage(
             None, name or f"C function {function:#x}", columns, verdict=verdict, keep=keep,
             writes=writes, state=state, address=function,

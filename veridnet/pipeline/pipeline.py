@@ -68,6 +68,8 @@ class Pipeline:
     ) -> None:
         if isinstance(rx, (str, bytes)) or not isinstance(rx, Sequence):
             rx = [rx]
+        if not isinstance(ports, Sequence) or not all(hasattr(p, "n_rx_queues") for p in ports):
+            raise ConfigError(f"ports={ports!r}: ports", hint="ports=[rt.port(0), rt.port(1)]")
         self.rx: tuple[Any, ...] = tuple(rx)
         self.ports: tuple[Port, ...] = tuple(ports)
         self.stages: tuple[s.Stage, ...] = tuple(_stages)
@@ -169,7 +171,10 @@ class Pipeline:
 
     def set_macs(self, by_input: Mapping[Any, bytes]) -> Self:
         """Writes MAC addresses by the input: {port: 12 bytes, destination and source}."""
+        if not isinstance(by_input, Mapping) or not by_input:
+            raise ConfigError(f"set_macs: {by_input!r}", hint="set_macs({port: 12 bytes})")
         for port, raw in by_input.items():
+            check_port(port)
             if not isinstance(raw, bytes) or len(raw) != 12:
                 raise ConfigError(f"set_macs: {s.name_of(port)}: 12 bytes, not {raw!r}")
         return self._then(s.Macs(by_input=tuple(by_input.items())))
@@ -185,10 +190,11 @@ class Pipeline:
             kind = "trtcm" if "pir" in parameters else "srtcm"
             try:
                 meter = Meter(kind, **parameters)
-            except TypeError as e:
+            except (TypeError, OverflowError) as e:
                 raise ConfigError(f"meter: {e}", hint="meter(cir=125000, cbs=10000, ebs=0)") from None  # fmt: skip
-        elif parameters:
-            raise ConfigError("meter: a meter, or its parameters")
+        elif parameters or not isinstance(meter, Meter):
+            raise ConfigError("meter: a Meter, or its parameters",
+                              hint="meter(cir=125000, cbs=10000, ebs=0)")  # fmt: skip
         return self._then(s.Actions(("meter m",), "meter", {"m": meter}))
 
     def limit(self, rate: str) -> Self:
@@ -204,8 +210,7 @@ class Pipeline:
 
     def sample(self, n: int, to: Port | str | int) -> Self:
         """Sends a copy of every n-th packet by another port."""
-        if not isinstance(n, int) or n < 1:
-            raise ConfigError(f"sample: every n-th packet, n from 1, not {n!r}")
+        check_whole("sample: n", n, 1, (1 << 32) - 1)
         return self._then(s.Actions((f"sample 1/{n} mirror {{}}",), "sample", to=check_port(to)))
 
     def tee(self, branch: Pipeline) -> Self:
@@ -238,6 +243,12 @@ class Pipeline:
         if (cases is None) == (rule is None):
             raise ConfigError("split: cases, or rule=", hint='split({"tcp": branch})')
         made: list[tuple[Any, Pipeline]] = []
+        for given in (cases, rule):
+            if given is not None and not isinstance(given, Mapping):
+                raise ConfigError(f"split: {given!r} says no branches",
+                                  hint='split({"tcp": branch})')  # fmt: skip
+        if column is not None and not isinstance(column, str):
+            raise ConfigError(f"split: column={column!r} is no column's name")
         if rule is not None:
             if not any(isinstance(x, (s.Classify, s.Apply)) for x in self.stages):
                 raise ConfigError("split: no stage before it looks rules up",
@@ -296,6 +307,11 @@ class Pipeline:
             raise ConfigError(f"a stage is a function, not {function!r}")
         if takes not in ("headers", "headers+rules", "burst"):
             raise ConfigError(f"takes={takes!r}: headers, headers+rules or burst")
+        if name is not None and not isinstance(name, str):
+            raise ConfigError(f"stage: name={name!r}: text")
+        if headers is not None and not isinstance(headers, Headers):
+            raise ConfigError(f"stage: headers={headers!r}: veridnet.Headers",
+                              hint='headers=vn.Headers("ipv4", "l4")')  # fmt: skip
         name = name or getattr(function, "__name__", type(function).__name__)
         return self._then(s.Python(function, name, takes, reason, headers))
 
@@ -313,9 +329,9 @@ class Pipeline:
 
         Where there are fewer CPUs than workers, it is done on the same lcore; the plan says so.
         """
-        if not isinstance(workers, int) or not 1 <= workers <= 64:
-            raise ConfigError(f"handoff: workers={workers}: from 1 to 64")
-        if not isinstance(ring, int) or ring < 2 or ring > 1 << 20 or ring & (ring - 1):
+        check_whole("handoff: workers", workers, 1, 64)
+        check_whole("handoff: ring", ring, 2, 1 << 20)
+        if ring & (ring - 1):
             raise ConfigError(f"handoff: ring={ring}: a power of two from 2 to {1 << 20}")
         if full not in FULL:
             raise ConfigError(f"handoff: full={full!r}: wait or drop")
@@ -330,6 +346,10 @@ class Pipeline:
         if isinstance(to, Mapping):
             if not to:
                 raise ConfigError("forward: no ports", hint="forward({a: b, b: a})")
+            for a, b in to.items():
+                if not hasattr(a, "address"):
+                    check_port(a)
+                check_port(b)
             return self._then(s.ToPort(pairs=tuple(to.items())))
         return self._then(s.ToPort(all=check_port(to)))
 
@@ -339,6 +359,9 @@ class Pipeline:
         """A learning bridge (IEEE 802.1D, without spanning tree) over all ports."""
         if not self.rx:
             raise ConfigError("bridge: a branch has no ports of its own")
+        check_whole("bridge: stations", stations, 8, 1 << 22)
+        if isinstance(age, bool) or not isinstance(age, (int, float)) or not 0 < age <= 1e6:
+            raise ConfigError(f"bridge: age={age!r}: up to 1000000 seconds")
         return self._then(s.Bridge(stations, age))
 
     def to_ring(self, ring: Any, *, full: str = "drop") -> Self:
@@ -426,6 +449,12 @@ def check_port(port: Any) -> Any:
     raise ConfigError(f"{port!r} is no port", hint="a Port, its name, or its number")
 
 
+def check_whole(what: str, n: Any, low: int, high: int) -> None:
+    """ConfigError unless it is a whole number from `low` to `high`."""
+    if isinstance(n, bool) or not isinstance(n, int) or not low <= n <= high:
+        raise ConfigError(f"{what}={n!r}: from {low} to {high}")
+
+
 def check_match(text: Any) -> None:
     """ConfigError unless it is a match expression."""
     if not isinstance(text, str):
@@ -453,6 +482,8 @@ def rule_id(key: Any) -> int:
     if isinstance(key, Rule) and id is key:
         raise ConfigError("split: a rule is named by its id", hint="the id that table.add returned")
     try:
-        return int(id)
+        id = int(id)
     except (TypeError, ValueError):
         raise ConfigError(f"split: {key!r} is no rule's id") from None
+    check_whole("split: a rule's id", id, 0, (1 << 31) - 1)
+    return int(id)

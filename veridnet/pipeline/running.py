@@ -13,7 +13,7 @@ from veridnet import placement
 from veridnet._native.worker import Engine
 from veridnet.errors import ConfigError
 from veridnet.pipeline import arrange as arranging
-from veridnet.pipeline.pipeline import Pipeline
+from veridnet.pipeline.pipeline import Pipeline, check_whole
 from veridnet.pipeline.plan import Plan
 from veridnet.pipeline.shared import Shared
 from veridnet.pipeline.stats import Stats, collect
@@ -59,10 +59,16 @@ class Running:
     ) -> None:
         if policy not in ("retry", "drop"):
             raise ConfigError(f"policy={policy!r}: must be retry or drop")
-        if count is not None and count < 1:
-            raise ConfigError(f"count={count}: must be at least 1")
-        if rebalance is not None and not 0.01 <= rebalance <= 3600:
-            raise ConfigError(f"rebalance={rebalance}: from 0.01 to 3600 seconds")
+        if not isinstance(pipe, Pipeline):
+            raise ConfigError(f"{pipe!r} is no pipeline", hint="vn.Pipeline(rx=[a]).forward(b)")
+        check_whole("burst", burst, 1, 512)
+        check_whole("trace", trace, 0, 10000)
+        if count is not None:
+            check_whole("count", count, 1, (1 << 63) - 1)
+        if rebalance is not None and (
+            not isinstance(rebalance, (int, float)) or not 0.01 <= rebalance <= 3600
+        ):
+            raise ConfigError(f"rebalance={rebalance!r}: from 0.01 to 3600 seconds")
         self.runtime = runtime
         self.pipeline = pipe
         self.plan = arranging.arrange(runtime, pipe, lcores=lcores, distribute=distribute)
