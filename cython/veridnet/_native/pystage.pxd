@@ -12,6 +12,7 @@ cdef class PyStage:
     cdef dict rule_views
     cdef uint16_t reason
     cdef int wants
+    cdef bint lent                # the burst has the batch's packets
     cdef int16_t verdict[512]
     cdef uint8_t keep[512]
     cdef int call(self, vn.vn_stage *s, vn.vn_worker *w, vn.vn_batch *b) except -1

@@ -65,7 +65,8 @@ cdef int failed(PyStage stage, object error, vn.vn_stage *s, vn.vn_worker *w,
                 vn.vn_batch *b) except -1:
     stage.errors.append((stage.name, error))
     try:
-        stage.take_back(b)
+        if stage.lent:              # else what it returned was wrong, and the packets are back
+            stage.take_back(b)
     except BaseException as e:
         stage.errors.append((stage.name, e))
     vn.vn_worker_fail(w, s, b)
@@ -113,6 +114,7 @@ cdef class PyStage:
         cdef int32_t[::1] ids
         memcpy(burst.pkts, b.pkts, b.n * sizeof(b.pkts[0]))
         burst.n = b.n
+        self.lent = True
         burst.generation += 1
         burst.sized = False
         if self.wants == HEADERS:
@@ -154,6 +156,7 @@ cdef class PyStage:
             memcpy(b.pkts, burst.pkts, burst.n * sizeof(b.pkts[0]))
             b.n = burst.n
         vn.vn_batch_changed_but_rules(b)
+        self.lent = False
         burst.origin = NULL
         burst.forget()
         mbuf_returned()
