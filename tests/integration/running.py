@@ -100,15 +100,17 @@ def l2fwd(*args: str, cwd: Path, **options: Any) -> Run:
 
 
 class Live:
-    """A `veridnet l2fwd` that runs while the test does something; `stop` returns its Run."""
+    """A `veridnet l2fwd` (or run) that runs while the test does something; `stop`: its Run."""
 
-    def __init__(self, lab: Lab, *args: str, ns: Namespace | None = None) -> None:
+    def __init__(
+        self, lab: Lab, *args: str, ns: Namespace | None = None, command: str = "l2fwd"
+    ) -> None:
         at = lab.folder / f"l2fwd{next(_serial)}"
         self.out, self.err = at.with_suffix(".out"), at.with_suffix(".err")
         before = ("ip", "netns", "exec", ns.name) if ns else ()
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = lab.start(
-                *before, *COMMAND, "l2fwd", *args, "--json", "--stats-period", "0.1",
+                *before, *COMMAND, command, *args, "--json", "--stats-period", "0.1",
                 stdout=out, stderr=err,
             )  # fmt: skip
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
-from veridnet._native import eal
-from veridnet._native.stages import MAX_BURST
+from veridnet.apps.forwarding import App, Result, RunOptions
 from veridnet.apps.rules_file import RulesFile
-from veridnet.errors import ConfigError, VeridnetError
+from veridnet.errors import ConfigError
 from veridnet.pipeline import Pipeline
-from veridnet.pipeline.running import Stop
 from veridnet.runtime import Port, Runtime
 
 __all__ = ["L2fwd", "L2fwdOptions", "Result", "parse_portmap"]
@@ -40,8 +38,8 @@ PROFILE_KEYS: dict[str, type] = {
 
 
 @dataclass(frozen=True)
-class L2fwdOptions:
-    """How to forward.
+class L2fwdOptions(RunOptions):
+    """How to forward; also what `RunOptions` has.
 
     Attributes
     ----------
@@ -53,16 +51,8 @@ class L2fwdOptions:
     mac_updating
         Fixed pairs: set the destination to 02:00:00:00:00:<port> and the source to the output
         port's own address, as DPDK's l2fwd does.
-    burst
-        Packets per burst, at most 512.
-    workers
-        Worker lcores.
-    tx_full
-        Packets that a port does not take: "retry" (bounded by the port's retry_us), or "drop".
     age, stations
         Bridge: seconds after which a silent station is forgotten; room of the station table.
-    count
-        Stop after so many received packets.
     rules
         A file of flow rules, or a FlowTable, asked first: what no action of theirs ends goes as
         without them. A file is reloaded when it changes.
@@ -76,30 +66,18 @@ class L2fwdOptions:
     learn: bool = False
     portmap: Sequence[tuple[str, str]] | None = None
     mac_updating: bool = True
-    burst: int = 32
-    workers: int = 1
-    tx_full: str = "retry"
     age: float = 300.0
     stations: int = 8192
-    count: int | None = None
     rules: Any = None
     offload: bool = False
     flow_cache: bool = True
-    idle: str = "busy"
-    trace: int = 0
-    rebalance: float | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.burst <= MAX_BURST:
-            raise ConfigError(f"burst={self.burst}: must be from 1 to {MAX_BURST}")
-        if self.tx_full not in ("retry", "drop"):
-            raise ConfigError(f"tx_full={self.tx_full}: must be retry or drop")
+        super().__post_init__()
         if not 1 <= self.age <= 1_000_000:
             raise ConfigError(f"age={self.age}: must be from 1 to 1000000 seconds")
         if not 8 <= self.stations <= 1 << 22:
             raise ConfigError(f"stations={self.stations}: must be from 8 to 4194304")
-        if self.count is not None and self.count < 1:
-            raise ConfigError(f"count={self.count}: must be at least 1")
         if self.learn and self.portmap:
             raise ConfigError("learn and portmap exclude each other: a bridge has no pairs")
         if self.offload and self.rules is None:
@@ -149,24 +127,7 @@ def parse_portmap(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run did; `to_dict` is what ``--json`` prints."""
-
-    data: dict[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.data[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON types."""
-        return self.data
-
-
-class L2fwd:
+class L2fwd(App):
     """A forwarder over some ports of a runtime.
 
     >>> app = L2fwd(rt, [a, b], learn=True)                              # doctest: +SKIP
@@ -180,26 +141,15 @@ class L2fwd:
         options: L2fwdOptions | None = None,
         **kwargs: Any,
     ) -> None:
-        self.runtime = runtime
-        self.ports = list(ports)
+        super().__init__(runtime, ports)
         self.options = options or L2fwdOptions(**kwargs)
-        self.warnings: list[str] = []
         o = self.options
         o.check([p.name for p in self.ports])
         self.rules = (
             RulesFile(o.rules, [p.name for p in self.ports]) if o.rules is not None else None
         )
         try:
-            self.running = runtime.prepare(
-                self._pipeline(),
-                lcores=o.workers,
-                burst=o.burst,
-                policy=o.tx_full,
-                count=o.count,
-                idle=o.idle,
-                trace=o.trace,
-                rebalance=o.rebalance,
-            )
+            self.running = o.prepare(runtime, self._pipeline())
         except BaseException:
             self.close()
             raise
@@ -228,14 +178,6 @@ class L2fwd:
         own = bytes.fromhex(self.ports[destination].mac.replace(":", ""))
         return bytes((2, 0, 0, 0, 0, destination & 0xFF)) + own
 
-    def start(self) -> None:
-        """Launches the loops."""
-        self.running.start()
-
-    def stop(self) -> None:
-        """Stops the loops; what each had received is sent or dropped by name."""
-        self.running.stop()
-
     def serve(self) -> None:
         """Lets ``veridnet rules watch`` see the rules' counters, until `close`.
 
@@ -250,106 +192,17 @@ class L2fwd:
         if self.rules is not None:
             self.rules.close()
 
-    def __enter__(self) -> Self:
-        return self
+    def look(self, now: float) -> object:
+        """Reloads the rules' file when it has changed."""
+        return self.rules is not None and self.rules.look(now)
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self.close()
-
-    def run(
-        self,
-        *,
-        duration: float | None = None,
-        until_idle: float | None = None,
-        stop: Stop | None = None,
-        tick: Callable[[L2fwd], None] | None = None,
-        stats_period: float = 1.0,
-    ) -> Result:
-        """Forwards until something ends it, and returns the result.
-
-        Parameters
-        ----------
-        duration
-            Seconds, at most.
-        until_idle
-            End when nothing has been received for so many seconds.
-        stop
-            End when its ``is_set()`` is true: a threading.Event that another thread sets, or any
-            flag that a signal handler sets. (It is never waited for: a handler that sets an Event
-            in the thread that waits for it can hang.)
-        tick
-            Called every `stats_period` seconds.
-
-        Without any of them it ends when the traces have ended and all is sent, or the count is
-        reached; if there is neither a trace nor a count, never. A trace's end ends the run in
-        any case, after `until_idle` where that is given.
-        """
-        self.start()
-        try:
-            reason = self.running.wait(
-                duration=duration,
-                until_idle=until_idle,
-                stop=stop,
-                tick=None if tick is None else lambda: tick(self),
-                period=stats_period,
-                look=None if self.rules is None else self.rules.look,
-            )
-        finally:
-            self.stop()
-        return self.result(reason)
-
-    def snapshot(self) -> list[dict[str, Any]]:
-        """The ports' counters now, one dict each."""
-        return [{"name": p.name, "kind": p.kind, **p.counters()} for p in self.ports]
+    def problems(self) -> list[str]:
+        """The runtime's, and reloads that failed."""
+        return [*super().problems(), *(self.rules.problems if self.rules else ())]
 
     def result(self, reason: str = "") -> Result:
         """What was done since the start."""
-        totals = self.runtime.balance()
-        ports = []
-        for p in self.ports:
-            entry: dict[str, Any] = {"index": p.index, "name": p.name, "kind": p.kind}
-            entry |= p.counters()
-            entry["details"] = dict(p.details)
-            try:
-                entry["mac"] = p.mac
-                entry["max_frame"] = p.max_frame
-                entry["pmd"] = p.pmd_stats()
-            except VeridnetError:
-                pass
-            ports.append(entry)
-        seconds = max(self.running.duration, 1e-9)
-        tx_bytes = sum(p["tx_bytes"] for p in ports)
-        stats = self.running.stats()
-        bridges = self.running.bridges
-        return Result(
-            {
-                "ports": ports,
-                "drops": totals.drops,
-                "held": totals.held,
-                "duration_s": self.running.duration,
-                "rx_packets": totals.rx,
-                "tx_packets": totals.tx,
-                "generated": totals.generated,
-                "copies": totals.copies,
-                "balanced": totals.balanced,
-                "rate": {
-                    "rx_pps": totals.rx / seconds,
-                    "tx_pps": totals.tx / seconds,
-                    "tx_bps": tx_bytes * 8 / seconds,
-                },
-                "ended_by": reason,
-                "mode": "bridge" if self.options.learn else "pairs",
-                "bridge": bridges[0].counters() if bridges else {},
-                "rules": self.rules and self.rules.report(self.running.missed()),
-                "workers": stats.workers,
-                "stages": stats.to_dict()["stages"],
-                "lanes": stats.to_dict()["lanes"],
-                "trace": self.running.trace().to_dict(),
-                "memory": (memory := self.runtime.memory_report()),
-                "memory_name": memory["name"],
-                "dpdk": eal.version(),
-                "warnings": self.warnings + [w for p in self.ports for w in p.warnings],
-                "problems": [*self.runtime.problems, *(self.rules.problems if self.rules else ())],
-            }
-        )
+        data = super().result(reason).to_dict()
+        data["mode"] = "bridge" if self.options.learn else "pairs"
+        data["rules"] = self.rules and self.rules.report(self.running.missed())
+        return Result(data)

@@ -170,17 +170,26 @@ class RulesFile:
 
     def report(self, missed: tuple[int, int]) -> dict[str, Any]:
         """The rules' counters, as plain JSON types."""
-        return {
+        return rules_report([self.table], missed) | {
             "file": self.name,
             "reloads": self.reloads,
-            "missed": {"packets": missed[0], "bytes": missed[1]},
-            "rules": [
-                {"id": int(row["id"]), "name": str(row["name"]), "packets": int(row["packets"]),
-                 "bytes": int(row["bytes"])}
-                for row in self.table.stats()
-            ],
             "offload": [offload_report(name, off) for name, off in self.offloaded],
-        }  # fmt: skip
+        }
+
+
+def rules_report(tables: Sequence[FlowTable], missed: tuple[int, int]) -> dict[str, Any]:
+    """The counters of tables' rules, as plain JSON types."""
+    return {
+        "file": "",
+        "reloads": 0,
+        "missed": {"packets": missed[0], "bytes": missed[1]},
+        "rules": [
+            {"id": int(row["id"]), "name": str(row["name"]), "packets": int(row["packets"]),
+             "bytes": int(row["bytes"])}
+            for table in tables for row in table.stats()
+        ],
+        "offload": [],
+    }  # fmt: skip
 
 
 def offload_report(name: str, off: Offloaded) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from veridnet.cli.common import Parser, one_line, open_standard_streams
 from veridnet.errors import CaptureError, ConfigError, VeridnetError
 
 #: Modules of veridnet.cli, a command each. Only the one that runs is loaded.
-COMMANDS = ("l2fwd", "headers", "rules", "topology", "hugepages", "ring", "doctor", "ports")
+COMMANDS = ("l2fwd", "run", "headers", "rules", "topology", "hugepages", "ring", "doctor", "ports")
 
 EXAMPLES = """\
 examples:
@@ -22,6 +22,8 @@ examples:
                                             forward a capture into another
   veridnet l2fwd --learn --port tap:iface=vtap0 --port tap:iface=vtap1
                                             bridge two interfaces of the Linux stack
+  veridnet run mirror.py --port tap:iface=vtap0 --port tap:iface=vtap1
+                                            a pipeline of your own, from a Python file
   veridnet headers in.pcap --fields ip_src,ip_dst,l4_dst
                                             header fields of a capture, as tshark -T fields
   veridnet rules check rules.toml           what is wrong with flow rules

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import signal
-import sys
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 from veridnet.apps import l2fwd as app
 from veridnet.apps.rules_file import RulesFile
 from veridnet.cli import common
-from veridnet.cli.l2fwd_view import LiveTable, print_summary
-from veridnet.config import PortSpec, RuntimeConfig
+from veridnet.cli import forwarding as shared
 from veridnet.errors import ConfigError
-from veridnet.ports import KINDS
 from veridnet.runtime import Runtime
 
 DESCRIPTION = """\
@@ -39,6 +34,8 @@ examples:
   veridnet l2fwd -p 0000:03:00.0 -p 0000:03:00.1 --queues 2 --lcores 2,3
   veridnet l2fwd --rules rules.toml -p tap:iface=vtap0 -p tap:iface=vtap1
   veridnet l2fwd --config dpdk-config/pcap.toml --json | jq .drops
+  veridnet l2fwd -p tap:iface=vtap0 -p tap:iface=vtap1 --idle adaptive --stages
+  veridnet l2fwd -p pcap:rx=in.pcap -p pcap:tx=out.pcap --rules rules.toml --trace 3
 """
 
 
@@ -57,14 +54,6 @@ def add_parser(sub: Any) -> None:
     f.add_argument(
         "--no-mac-updating", dest="mac_updating", action="store_false", default=None,
         help="leave the MAC addresses as they are",
-    )  # fmt: skip
-    f.add_argument(
-        "--burst", type=common.number(int, "--burst 32"), metavar="N",
-        help="packets per burst, 1 to 512 (32)",
-    )  # fmt: skip
-    f.add_argument(
-        "--tx-full", choices=("retry", "drop"),
-        help="packets that a port does not take: retry (for at most its retry_us, 10,000), or drop",
     )  # fmt: skip
     f.add_argument(
         "--rules", metavar="FILE",
@@ -86,101 +75,15 @@ def add_parser(sub: Any) -> None:
         "--stations", type=common.number(int, "--stations 8192"), metavar="N",
         help="bridge: stations it can know (8192)",
     )  # fmt: skip
-    f.add_argument(
-        "--queues", type=common.number(int, "--queues 2"), metavar="N",
-        help="rx and tx queues of every port (1), or as many as its kind can have",
+    shared.add_traffic_options(f)
+    shared.add_worker_options(p, "without it one, or one on each of --lcores")
+    p.add_argument(
+        "--stages", action="store_true",
+        help="show in the summary what each stage did: packets, cycles per packet, drops",
     )  # fmt: skip
-    f.add_argument(
-        "--promiscuous", action=argparse.BooleanOptionalAction, default=None,
-        help="receive frames for every MAC address (on)",
-    )  # fmt: skip
-    e = p.add_argument_group("end and output")
-    e.add_argument("--duration", type=positive, metavar="S", help="stop after S seconds")
-    e.add_argument(
-        "--count", type=common.number(int, "--count 1000"), metavar="N",
-        help="stop after N received packets",
-    )  # fmt: skip
-    e.add_argument(
-        "--until-idle", type=positive, metavar="S", nargs="?", const=1.0,
-        help="stop when nothing was received for S seconds (1)",
-    )  # fmt: skip
-    e.add_argument(
-        "--stats-period", type=positive, metavar="S",
-        help="seconds between updates of the live table (1 on a terminal, else no table)",
-    )  # fmt: skip
-    e.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    shared.add_end_options(p)
     common.add_runtime_options(p)
     p.set_defaults(run=run)
-
-
-def positive(text: str | float) -> float:
-    """A number of seconds above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds above 0 (example: 2.5)"
-        )
-    return value
-
-
-def options(args: argparse.Namespace, table: dict[str, Any]) -> app.L2fwdOptions:
-    """The profile's [l2fwd] with the command line over it."""
-    chosen: dict[str, Any] = {}
-    for name in (f.name for f in fields(app.L2fwdOptions)):
-        value = getattr(args, name, None)
-        if value is None:
-            value = table.get(name)
-        if value is not None:
-            chosen[name] = value
-    with common.as_typed(args):
-        if "portmap" in chosen:
-            chosen["portmap"] = app.parse_portmap(chosen["portmap"])
-        return app.L2fwdOptions(**chosen)
-
-
-def config(args: argparse.Namespace, table: dict[str, Any]) -> RuntimeConfig:
-    """The profile's [runtime] with the command line over it."""
-    chosen = dict(table)
-    for name in ("lcores", "memory", "mbufs"):
-        if getattr(args, name) is not None:
-            chosen[name] = getattr(args, name)
-    if args.verbose:
-        chosen["log_level"] = "debug"
-    with common.as_typed(args):
-        return RuntimeConfig(**chosen)
-
-
-def seconds(args: argparse.Namespace, table: dict[str, Any], name: str) -> float | None:
-    """An option that is a time, from the command line or the profile's [l2fwd]."""
-    value: float | None = getattr(args, name)
-    if value is not None or name not in table:
-        return value
-    try:
-        return positive(table[name])
-    except argparse.ArgumentTypeError as e:
-        raise ConfigError(f"{args.config}: [l2fwd] {name}: {e}") from None
-
-
-def check_queues(specs: Sequence[PortSpec], queues: int | None) -> None:
-    """ConfigError unless some port can have so many queues; kinds with fewer have all theirs."""
-    if queues is None:
-        return
-    limit = max((KINDS[s.kind].max_queues for s in specs if "queues" not in s.options), default=64)
-    if not 1 <= queues <= limit:
-        raise ConfigError(f"--queues {queues}: must be from 1 to {limit}, the limit of these ports")
-
-
-def with_defaults(spec: PortSpec, args: argparse.Namespace) -> PortSpec:
-    """--queues and --promiscuous for every port that does not say otherwise itself."""
-    defaults: dict[str, object] = {}
-    if args.queues is not None:
-        defaults["queues"] = min(args.queues, KINDS[spec.kind].max_queues)
-    if args.promiscuous is not None:
-        defaults["promiscuous"] = args.promiscuous
-    return PortSpec(spec.kind, {**defaults, **spec.options})
 
 
 class Reload:
@@ -207,18 +110,17 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     common.setup_logging(args.verbose)
     profile = common.read_profile(args.config, app.PROFILE_KEYS)
-    chosen = common.chosen_ports(args, profile)
-    check_queues(chosen, args.queues)
-    specs = [with_defaults(s, args) for s in chosen]
+    specs = shared.port_specs(args, common.chosen_ports(args, profile))
     if not specs:
         raise ConfigError(
-            "no ports are given",
+            shared.NO_PORTS,
             hint="--port pcap:rx=in.pcap,tx=out.pcap, or --config dpdk-config/pcap.toml",
         )
-    how = options(args, profile.l2fwd)
-    settings = config(args, profile.runtime)
-    duration, until_idle, period = (
-        seconds(args, profile.l2fwd, name) for name in ("duration", "until_idle", "stats_period")
+    table = profile.l2fwd
+    how = shared.options(args, table, app.L2fwdOptions, portmap=app.parse_portmap)
+    settings = shared.config(args, profile.runtime)
+    times = tuple(
+        shared.seconds(args, table, name) for name in ("duration", "until_idle", "stats_period")
     )
     # All that can be known to be wrong is, before a file is touched.
     with common.as_typed(args):
@@ -227,33 +129,14 @@ def run(args: argparse.Namespace) -> int:
     reload = Reload() if how.rules is not None else None
     with Runtime(settings) as rt, contextlib.ExitStack() as stack:
         ports = rt.add_ports(specs)
-        if args.lcores is not None or "lcores" in profile.runtime:
+        if args.workers is None and settings.lcores is not None:
             how = replace(how, workers=len(rt.worker_cpus))
         forwarder = stack.enter_context(app.L2fwd(rt, ports, how))
+        if args.plan:
+            return shared.print_plan(args, forwarder)
         if forwarder.rules is not None and reload is not None:
             forwarder.serve()
             reload.of(forwarder.rules)
-        for warning in forwarder.warnings:
-            print(f"veridnet: {warning}", file=sys.stderr)
-        if not args.json or args.verbose:
-            names = ", ".join(
-                f"{p.name} {p.kind} {p.details.get('iface') or ''}".strip() for p in ports
-            )
-            print(f"veridnet: forwarding: {names}; Ctrl-C ends", file=sys.stderr)
-        with LiveTable(forwarder, period) as live:
-            result = forwarder.run(
-                duration=duration,
-                until_idle=until_idle,
-                stop=stop,
-                tick=live.update if live.wanted else None,
-                stats_period=live.period,
-            )
-    # Closing tells more: whether the captures were written whole.
-    data = result.to_dict()
-    data["problems"] = [*rt.problems, *(forwarder.rules.problems if forwarder.rules else ())]
-    data["mbufs_in_use"] = rt.mbufs_in_use()
-    data["mbufs_residue"] = rt.residue
-    print_summary(data)
-    if args.json:
-        print(json.dumps(data))
-    return 1 if data["problems"] or not data["balanced"] else 0
+        data = shared.run_app(args, forwarder, stop, times)
+        tables = shared.stage_tables(forwarder, stages=args.stages, trace=how.trace > 0)
+    return shared.end(args, rt, forwarder, data, tables)

@@ -1,4 +1,4 @@
-"""What l2fwd shows people, on stderr: the live table and the summary."""
+"""What l2fwd and run show people, on stderr: the live table and the summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from veridnet.cli.common import si
 from veridnet.texts import printable
 
 if TYPE_CHECKING:
-    from veridnet.apps.l2fwd import L2fwd
+    from veridnet.apps.forwarding import App
 
 
 def console() -> Console:
@@ -83,13 +83,12 @@ class LiveTable(contextlib.AbstractContextManager["LiveTable"]):
     On a terminal it stands in place, elsewhere one table is printed each period, if asked for.
     """
 
-    def __init__(self, forwarder: L2fwd, period: float | None) -> None:
-        self.forwarder = forwarder
+    def __init__(self, app: App, period: float | None) -> None:
         self.console = console()
         self.wanted = period is not None or self.console.is_terminal
         self.period = period or 1.0
         self.live: Live | None = None
-        self.last: list[tuple[int, int, int]] = [(0, 0, 0)] * len(forwarder.ports)
+        self.last: list[tuple[int, int, int]] = [(0, 0, 0)] * len(app.ports)
         self.at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -102,12 +101,12 @@ class LiveTable(contextlib.AbstractContextManager["LiveTable"]):
         if self.live is not None:
             self.live.stop()
 
-    def update(self, forwarder: L2fwd) -> None:
+    def update(self, app: App) -> None:
         """Draws the table anew."""
         now = time.monotonic()
         seconds = max(now - self.at, 1e-9)
         self.at = now
-        ports = forwarder.snapshot()
+        ports = app.snapshot()
         counts = [(p["rx_packets"], p["tx_packets"], p["tx_bytes"] * 8) for p in ports]
         rates = [
             ((rx - rx0) / seconds, (tx - tx0) / seconds, (bits - bits0) / seconds)
@@ -121,8 +120,8 @@ class LiveTable(contextlib.AbstractContextManager["LiveTable"]):
             self.console.print(table)
 
 
-def print_summary(data: dict[str, Any]) -> None:
-    """The end of a run, for people."""
+def print_summary(data: dict[str, Any], tables: str = "") -> None:
+    """The end of a run, for people; with tables of what the stages did."""
     out = console()
     out.print()
     out.print(port_table(out, data["ports"]))
@@ -147,6 +146,10 @@ def print_summary(data: dict[str, Any]) -> None:
         )
     if data.get("rules"):
         print_rules(out, data["rules"])
+    if tables:
+        out.print(f"\n{tables}\n", highlight=False, soft_wrap=True)
+    if data["moves"]:
+        out.print(f"receive queues moved to other workers: {data['moves']:,}", highlight=False)
     rate = data["rate"]
     out.print(
         f"{data['duration_s']:.3f} s, ended by: {data['ended_by']}; sent "
@@ -158,6 +161,9 @@ def print_summary(data: dict[str, Any]) -> None:
         f"{data['copies']:,} = tx {data['tx_packets']:,} + drops "
         f"{sum(data['drops'].values()):,} + held {data['held']:,}"
     )
+    if data["handed_in"] or data["handed_out"]:
+        equation = equation.replace(" = ", f" + handed_in {data['handed_in']:,} = ")
+        equation += f" + handed_out {data['handed_out']:,}"
     out.print(f"{equation}{'' if data['balanced'] else '   DOES NOT HOLD'}", highlight=False)
     memory = data["memory"]
     huge = ""

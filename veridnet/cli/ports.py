@@ -114,7 +114,7 @@ def inventory() -> dict[str, Any]:
 def probe(args: argparse.Namespace) -> dict[str, Any]:
     """What the given ports can do, by making them."""
     from veridnet.apps.l2fwd import PROFILE_KEYS
-    from veridnet.cli.l2fwd import config
+    from veridnet.cli.forwarding import config
 
     profile = common.read_profile(args.config, PROFILE_KEYS)
     ports = []

@@ -375,6 +375,11 @@ class Running:
         return self._engine.finished
 
     @property
+    def errors(self) -> list[tuple[str, BaseException]]:
+        """(stage, exception) of what Python stages have raised."""
+        return list(self._engine.errors)
+
+    @property
     def budget(self) -> int:
         """Packets that it may still receive; negative: no limit."""
         return self._engine.budget

@@ -145,6 +145,7 @@ def collect(
         mine = drops.setdefault(s["stage"], {})
         for reason, n in s["drops"].items():
             mine[reason] = mine.get(reason, 0) + n
+    out.sort(order=["worker", "stage"])
     sources = np.zeros(len(lanes), LANE_DTYPE)
     for row, s in zip(sources, lanes, strict=True):
         row["worker"], row["lane"], row["packets"] = s["worker"], s["lane"], s["packets"]
