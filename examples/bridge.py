@@ -12,7 +12,6 @@ import sys
 import threading
 
 import veridnet as vn
-from veridnet.apps.l2fwd import L2fwd
 
 TRY = """\
 vtap0 and vtap1 are bridged. In another terminal, two hosts that reach each other through them:
@@ -41,11 +40,12 @@ def main() -> None:
     with vn.Runtime() as rt:
         ports = [rt.add_port("tap", iface=name) for name in ("vtap0", "vtap1")]
         print(TRY, flush=True)
-        bridge = L2fwd(rt, ports, learn=True)
-        result = bridge.run(duration=args.seconds, stop=stop)
-        for mac, port, age in bridge.forwarder.stations():
-            print(f"{mac} is behind {ports[port].details['iface']}, seen {age:.0f} s ago")
-        print(f"{result.tx_packets} packets sent, drops: {result.drops or 'none'}")
+        with rt.start(vn.Pipeline(rx=ports).bridge(), idle="adaptive") as running:
+            running.wait(duration=args.seconds, stop=stop)
+            for mac, port, age in running.bridges[0].stations():
+                print(f"{mac} is behind {ports[port].details['iface']}, seen {age:.0f} s ago")
+        balance = rt.balance()
+        print(f"{balance.tx} packets sent, drops: {balance.drops or 'none'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Counts EtherTypes: numpy reads them from the packets' own bytes, one burst after the other.
+"""Counts EtherTypes: a stage in Python, whose numpy reads the packets' own bytes.
 
     .venv/bin/python examples/ethertypes.py [IN.pcap]
 
@@ -23,7 +23,7 @@ def ether_types(burst: vn.Burst) -> np.ndarray:
     for i, view in enumerate(burst):
         if len(view) >= 14:  # a capture may hold shorter frames
             types[i] = np.frombuffer(view, ">u2", count=1, offset=12)[0]
-    return types  # the views end here: the burst's packets can be sent or freed again
+    return types  # the views end here: they must not outlive the stage
 
 
 def main() -> None:
@@ -35,12 +35,13 @@ def main() -> None:
     seen: Counter[int] = Counter()
     with vn.Runtime() as rt:
         port = rt.add_port("pcap", rx=args.capture)
-        burst = vn.Burst(256)
-        while not port.exhausted:
-            port.rx(burst)
+
+        def count(burst: vn.Burst) -> None:
             values, counts = np.unique(ether_types(burst), return_counts=True)
             seen.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-            burst.clear()
+
+        pipe = vn.Pipeline(rx=[port]).stage(count, takes="burst").drop()
+        rt.run(pipe, burst=256)
     for value, n in seen.most_common():
         # Below 0x600 it is a length (IEEE 802.3).
         print(f"{n:8,}  0x{value:04x}  {NAMES.get(value, 'length' if value < 0x600 else '')}")

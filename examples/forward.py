@@ -1,4 +1,4 @@
-"""A capture into another, one loop in Python: rx, change, tx.
+"""A capture into another: a pipeline receives, changes and sends.
 
     .venv/bin/python examples/forward.py [IN.pcap [OUT.pcap]]
 
@@ -13,7 +13,7 @@ import veridnet as vn
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A capture into another: rx, change, tx.")
+    parser = argparse.ArgumentParser(description="A capture into another, with other MACs.")
     demo = Path(__file__).with_name("demo.pcap")
     parser.add_argument("source", nargs="?", default=demo, metavar="IN.pcap")
     parser.add_argument("target", nargs="?", default="out.pcap", metavar="OUT.pcap")
@@ -22,11 +22,8 @@ def main() -> None:
     with vn.Runtime() as rt:
         a = rt.add_port("pcap", rx=args.source)
         b = rt.add_port("pcap", tx=args.target)
-        burst = vn.Burst(256)
-        while not a.exhausted:  # receiving nothing is not the end: a live port is never exhausted
-            a.rx(burst)
-            burst.set_macs(dst="02:00:00:00:00:01", src=b.mac)
-            b.tx(burst)
+        pipe = vn.Pipeline(rx=[a]).rewrite(eth_dst="02:00:00:00:00:01", eth_src=b.mac).forward(b)
+        print(rt.run(pipe))  # until the capture has ended; with live ports, until Ctrl-C
 
         sent = b.stats
         print(f"{sent['tx_packets']} packets, {sent['tx_bytes']} bytes -> {args.target}")

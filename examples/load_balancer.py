@@ -12,21 +12,21 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 import veridnet as vn
 
 HERE = Path(__file__).parent
 
 
-def turn_round(burst: vn.Burst) -> None:
-    """Makes requests into what comes back: sender and receiver change places."""
-    burst.swap_macs()
-    h = burst.headers
-    for src, dst in (("ip_src", "ip_dst"), ("ip6_src_hi", "ip6_dst_hi"),
-                     ("ip6_src_lo", "ip6_dst_lo"), ("l4_src", "l4_dst")):  # fmt: skip
-        was = getattr(h, src).copy()
-        getattr(h, src)[:] = getattr(h, dst)
-        getattr(h, dst)[:] = was
-    h.write()  # checksums follow
+PAIRS = (("eth_src", "eth_dst"), ("ip_src", "ip_dst"), ("ip6_src_hi", "ip6_dst_hi"),
+         ("ip6_src_lo", "ip6_dst_lo"), ("l4_src", "l4_dst"))  # fmt: skip
+
+
+def turn_round(h: vn.Headers) -> dict[str, np.ndarray]:
+    """Makes requests into what comes back: sender and receiver change places; checksums follow."""
+    swapped = [(a, getattr(h, b).copy()) for pair in PAIRS for a, b in (pair, pair[::-1])]
+    return dict(swapped)
 
 
 def main() -> None:
@@ -40,13 +40,12 @@ def main() -> None:
         clients = rt.add_port("pcap", rx=args.source, tx=args.target)
         backends = rt.add_port("ring")  # what is sent to it is received from it
         ports = [clients, backends]  # in this order: "forward 0" and "forward 1"
-        burst = vn.Burst(256)
-        while not clients.exhausted:
-            clients.rx(burst)
-            table.apply(burst, ports)
-            while backends.rx(burst):
-                turn_round(burst)
-                table.apply(burst, ports)
+        pipe = (
+            vn.Pipeline(rx=ports)
+            .split({"in_port == 1": vn.Pipeline().stage(turn_round)})  # the rest goes past it
+            .apply(table)
+        )
+        rt.run(pipe, until_idle=0.2)  # the capture's end is not the end of the answers
 
         print(f"{'rule':14}{'packets':>10}{'bytes':>12}")
         for rule in table.stats():
