@@ -25,7 +25,7 @@ from machine import BenchError, Usage, facts, now
 
 FAMILIES = (
     "forwarding", "python_loop", "headers", "headers_command", "startup", "calls", "acl", "rules",
-    "ovs", "ring",
+    "ovs", "ring", "pipeline", "targets", "scaling",
 )  # fmt: skip
 
 

@@ -468,6 +468,8 @@ class Runtime:
             Of packets that a port does not take: "retry" (for a bounded time) or "drop".
         trace
             Packets that are followed through all stages: `Running.trace`.
+        stats
+            False: stages count only what the balance needs (they cost a percent or two).
         rebalance
             Seconds between looks whether queues should move to other workers (`Running.wait` does
             it).

@@ -525,6 +525,7 @@ cdef extern from "vn_worker.h" nogil:
         int closing
         int64_t budget
         bint limited
+        bint bare
         uint16_t burst
         vn_idle idle
         vn_trace *trace

@@ -54,6 +54,9 @@ vn_chain_run(const struct vn_chain *c, struct vn_worker *w, struct vn_batch *b)
 	if (unlikely(w->watch)) {
 		if (w->watch == VN_WATCH_TIMED)
 			timed(c, w, b);
+		else if (w->watch == VN_WATCH_BARE)
+			for (uint16_t i = 0; i < c->n && b->n; i++)
+				c->stages[i].run(&c->stages[i], w, b);
 		else
 			vn_trace_chain(w->engine->trace, w, b, c);
 		return;

@@ -137,8 +137,10 @@ burst(struct vn_worker *w, struct vn_lane *l, uint16_t n)
 	struct vn_batch *b = &w->batch;
 	struct vn_trace *t = w->engine->trace;
 
-	l->packets += n;
-	l->bursts[32 - __builtin_clz(n)]++;
+	if (likely(!w->engine->bare)) {
+		l->packets += n;
+		l->bursts[32 - __builtin_clz(n)]++;
+	}
 	b->n = n;
 	b->in = l->in;
 	b->whole = true;
@@ -159,7 +161,7 @@ burst(struct vn_worker *w, struct vn_lane *l, uint16_t n)
 		vn_trace_run(t, w, b, &p->chain);
 		return;
 	}
-	if (unlikely(--w->until_timed == 0)) {
+	if (unlikely(--w->until_timed == 0 && !w->engine->bare)) {
 		uint64_t from = rte_rdtsc();
 
 		w->until_timed = VN_TIMED;
@@ -280,6 +282,7 @@ enter(struct vn_worker *w)
 
 	w->outs = p->outs;
 	w->until_timed = VN_TIMED;
+	w->watch = w->engine->bare ? VN_WATCH_BARE : VN_WATCH_NOT;
 	w->idle_passes = 0;
 	/* The last program's rows are in no order, and this one does not write them. */
 	if (!p->ordered)

@@ -15,7 +15,7 @@
 #define VN_TIMED 17	/* one burst in so many is timed: a prime, so that no lane of several is left out */
 
 /* How a worker runs stages. */
-enum vn_watch { VN_WATCH_NOT, VN_WATCH_TIMED, VN_WATCH_TRACED };
+enum vn_watch { VN_WATCH_NOT, VN_WATCH_TIMED, VN_WATCH_TRACED, VN_WATCH_BARE };
 
 enum vn_idle { VN_IDLE_BUSY, VN_IDLE_ADAPTIVE, VN_IDLE_SLEEP };
 
@@ -60,6 +60,7 @@ struct vn_engine {
 	volatile int closing;	 /* set with epoch, until go: nobody waits for the program */
 	volatile int64_t budget; /* packets still to receive; negative: no limit */
 	bool limited;
+	bool bare; /* no statistics of stages and lanes: to measure what those cost */
 	uint16_t burst;
 	enum vn_idle idle;
 	struct vn_trace *trace; /* NULL: none */

@@ -203,6 +203,7 @@ class App:
                 "trace": self.running.trace().to_dict(),
                 "memory": memory,
                 "memory_name": memory["name"],
+                "tsc_hz": eal.tsc_hz(),
                 "dpdk": eal.version(),
                 "warnings": self.warnings + [w for p in self.ports for w in p.warnings],
                 "problems": self.problems(),

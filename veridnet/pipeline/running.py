@@ -55,6 +55,7 @@ class Running:
         idle: str = "busy",
         policy: str = "retry",
         trace: int = 0,
+        stats: bool = True,
         rebalance: float | None = None,
     ) -> None:
         if policy not in ("retry", "drop"):
@@ -81,6 +82,7 @@ class Running:
             count=-1 if count is None else count,
             idle=idle,
             trace=trace,
+            stats=stats,
         )
         self._lock = threading.RLock()
         self._shared: Shared

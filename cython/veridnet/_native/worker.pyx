@@ -51,6 +51,8 @@ cdef class Engine:
         "busy", "adaptive" or "sleep": what a worker does that has nothing to do.
     trace
         Packets that are followed through all stages.
+    stats
+        Count packets and cycles of each stage.
     """
 
     cdef readonly list lcores
@@ -66,7 +68,7 @@ cdef class Engine:
     cdef list used                # ports and tables that are marked as in use
 
     def __cinit__(self, list lcores, *, int burst=32, int64_t count=-1, str idle="busy",
-                  uint32_t trace=0):
+                  uint32_t trace=0, bint stats=True):
         cdef int k
         cdef size_t size
         check_process()
@@ -86,6 +88,7 @@ cdef class Engine:
         self.shared.burst = burst
         self.shared.budget = count
         self.shared.limited = count >= 0
+        self.shared.bare = not stats
         self.shared.idle = IDLE[idle]
         self.shared.py_enter = python_enter
         self.shared.py_leave = python_leave
