@@ -357,6 +357,7 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "bridge age": lambda a: a.runtime.start(P(rx=[a]).bridge(age=-1)),
     "bridge text": lambda a: a.runtime.start(P(rx=[a]).bridge(stations="x")),
     "to_ring": lambda a: P(rx=[a]).to_ring(5),
+    "rx numbers": lambda a: P(rx=[vn.Ring(64, dtype=np.uint32)]),
     "to_ring numbers": lambda a: P(rx=[a]).to_ring(vn.Ring(64, dtype=np.uint64)),
     "after the end": lambda a: P(rx=[a]).drop().filter("ip"),
     "nothing": lambda a: a.runtime.start(P()), "branch": lambda a: a.runtime.start(P().forward(a)),

@@ -116,10 +116,10 @@ def test_classify_of_classbench_rules(run: Any, real: list[bytes]) -> None:
     path = SHARED / "rules" / "acl1_1k"
     if not path.exists():
         pytest.skip("the shared rules (../shared/rules) are not here")
-    from veridnet.rules import classbench
+    from veridnet.rules import formats
 
     seen: list[int] = []
-    with vn.FlowTable(classbench.load(path)) as table:
+    with vn.FlowTable(formats.load(path, "classbench").rules) as table:
         run(lambda p: vn.Pipeline(rx=[p[0]]).classify(table)
             .stage(lambda h, ids: seen.extend(ids.tolist()), takes="headers+rules")
             .forward(p[1]), real)  # fmt: skip

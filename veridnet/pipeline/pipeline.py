@@ -74,8 +74,8 @@ class Pipeline:
         self.ports: tuple[Port, ...] = tuple(ports)
         self.stages: tuple[s.Stage, ...] = tuple(_stages)
         for i, source in enumerate(self.rx):
-            if not (hasattr(source, "n_rx_queues") or hasattr(source, "address")):
-                raise ConfigError(f"rx: {source!r} is neither a port nor a ring",
+            if not (hasattr(source, "n_rx_queues") or is_ring(source)):
+                raise ConfigError(f"rx: {source!r} is neither a port nor a ring of mbufs",
                                   hint="rx=[rt.port(0)]")  # fmt: skip
             if any(source is other for other in self.rx[:i]):
                 raise ConfigError(f"rx: {s.name_of(source)} is named twice")
@@ -347,7 +347,7 @@ class Pipeline:
             if not to:
                 raise ConfigError("forward: no ports", hint="forward({a: b, b: a})")
             for a, b in to.items():
-                if not hasattr(a, "address"):
+                if not is_ring(a):
                     check_port(a)
                 check_port(b)
             return self._then(s.ToPort(pairs=tuple(to.items())))
@@ -366,7 +366,7 @@ class Pipeline:
 
     def to_ring(self, ring: Any, *, full: str = "drop") -> Self:
         """Puts everything into a ring of mbufs (`veridnet.Ring`)."""
-        if not hasattr(ring, "address"):
+        if not is_ring(ring):
             raise ConfigError(f"to_ring: {ring!r} is no ring of mbufs", hint="vn.Ring(1024)")
         if full not in FULL:
             raise ConfigError(f"to_ring: full={full!r}: wait or drop")
@@ -438,6 +438,11 @@ def check_branch(branch: Any) -> Pipeline:
     if not branch.stages:
         raise ConfigError("a branch without stages does nothing")
     return branch
+
+
+def is_ring(thing: Any) -> bool:
+    """Is it a ring of mbufs?"""
+    return hasattr(thing, "address") and getattr(thing, "dtype", None) is None
 
 
 def check_port(port: Any) -> Any:
