@@ -8,8 +8,9 @@ from typing import Any
 from veridnet._native import headers as native
 from veridnet.headers import interop
 
-COLUMNS = ("eth_src", "eth_dst", "vlan_id", "ip_version", "ip_src", "ip_dst", "ip_proto", "ip_ttl",
-           "l4_src", "l4_dst")  # fmt: skip
+COLUMNS = ("eth_src", "eth_dst", "vlan_id", "ip_version", "ip_src", "ip_dst", "ip6_src_hi",
+           "ip6_src_lo", "ip6_dst_hi", "ip6_dst_lo", "ip_proto", "ip_ttl", "l4_src",
+           "l4_dst")  # fmt: skip
 
 
 class Trace:
@@ -82,19 +83,23 @@ class Trace:
 def columns(raw: bytes) -> dict[str, str]:
     """The headers of a packet's first bytes that say something, as text."""
     parsed = native.parse_frames([raw], list(COLUMNS))
-    shown = interop.texts(parsed)
-    return {k: v[0] for k, v in shown.items() if parsed[k][0]}
+    shown = {name: str(values[0]) for name, values in interop.texts(parsed).items()}
+    return {name: text for name, text in shown.items() if text not in ("", "0", "0.0.0.0")}
 
 
 def show(raw: bytes) -> str:
     """A packet in a line."""
     c = columns(raw)
-    if "ip_src" in c or "ip_dst" in c:
-        ports = f":{c['l4_src']}", f":{c['l4_dst']}" if "l4_dst" in c else ""
-        if "l4_src" not in c:
-            ports = "", ""
-        return f"{c.get('ip_src', '0.0.0.0')}{ports[0]} > {c.get('ip_dst', '0.0.0.0')}{ports[1]}"
-    return f"{c.get('eth_src', '?')} > {c.get('eth_dst', '?')}"
+    ends = []
+    for way in ("src", "dst"):
+        address = c.get(f"ip_{way}") or c.get(f"ip6_{way}")
+        if "ip_version" in c:
+            address = address or ("0.0.0.0" if c["ip_version"] == "4" else "::")
+            port = c.get(f"l4_{way}", "0") if "l4_src" in c or "l4_dst" in c else ""
+            if port:
+                address = f"{address}:{port}" if "." in address else f"[{address}]:{port}"
+        ends.append(address or c.get(f"eth_{way}", "?"))
+    return " > ".join(ends)
 
 
 def changes(before: bytes, after: bytes) -> str:
@@ -102,5 +107,6 @@ def changes(before: bytes, after: bytes) -> str:
     if not before or not after or before == after:
         return ""
     a, b = columns(before), columns(after)
-    told = [f"{k} {a.get(k, '0')} -> {b.get(k, '0')}" for k in COLUMNS if a.get(k) != b.get(k)]
+    names = dict.fromkeys([*a, *b])
+    told = [f"{k} {a.get(k, '0')} -> {b.get(k, '0')}" for k in names if a.get(k) != b.get(k)]
     return ", " + ("; ".join(told) or "bytes changed")
