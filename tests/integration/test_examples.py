@@ -19,11 +19,11 @@ NAMES = sorted(p.stem for p in EXAMPLES.glob("*.py"))
 
 
 def run(
-    name: str, *args: str, cwd: Path, before: tuple[str, ...] = ()
+    name: str, *args: str, cwd: Path, before: tuple[str, ...] = (), timeout: float = 30
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*before, sys.executable, "-P", str(EXAMPLES / f"{name}.py"), *args],
-        capture_output=True, text=True, timeout=30, cwd=cwd, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout, cwd=cwd, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_help(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["nosuch.pcap", "text.pcap"])
 def test_errors_are_one_line(name: str, source: str, tmp_path: Path) -> None:
     (tmp_path / "text.pcap").write_text("this is text, and long enough to be a header\n")
-    writers = ("forward", "to_ethernet", "firewall", "load_balancer")
+    writers = ("forward", "to_ethernet", "firewall", "load_balancer", "pipeline", "handoff")
     out = ("out.pcap",) if name in writers else ()
     done = run(name, source, *out, cwd=tmp_path)
     assert done.returncode == 1 and done.stdout == ""
@@ -51,6 +51,46 @@ def test_they_run(tmp_path: Path) -> None:
     assert "sent: 2 made ones and 32 received ones" in run("views", cwd=tmp_path).stdout
     done = run("to_ethernet", "out.pcap", "again.pcap", cwd=tmp_path)
     assert done.stdout == "1795 frames -> again.pcap\n", done.stderr
+
+
+def stages(stdout: str) -> dict[str, list[str]]:
+    """The words of each stage's line in a table of statistics: in, on, ... from the third."""
+    lines = stdout[stdout.index("cycles/packet") :].split("\n\n")[0].splitlines()[1:]
+    return {line.split()[1]: line.split() for line in lines}
+
+
+def test_pipeline(tmp_path: Path) -> None:
+    """The example's own run, and the command's over the same function."""
+    done = run("pipeline", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("#  stage"), done.stderr
+    new = len(tshark(DEMO, "-Y", "tcp.flags.syn == 1 && tcp.flags.ack == 0 && !icmp && !icmpv6"))
+    assert new > 10 and f"{new} new_flow" in done.stdout and "4 no_arp" in done.stdout
+    assert "packet 1\n" in done.stdout
+    args = (str(EXAMPLES / "pipeline.py"), "-p", f"pcap:rx={DEMO}", "-p", "pcap:tx=run.pcap")
+    result = veridnet("run", *args, "--json", cwd=tmp_path).ok()
+    assert result["drops"]["new_flow"] == new
+    assert frames(tmp_path / "run.pcap") == frames(tmp_path / "out.pcap")
+
+
+def test_handoff(tmp_path: Path) -> None:
+    """What the rules do does not depend on how many lcores do it: see test_firewall."""
+    done = run("handoff", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    counted = stages(done.stdout)
+    assert counted["filter"][-2:] == ["4", "filtered"]
+    assert "12 blocked" in done.stdout
+    if "link 0" in done.stdout:
+        assert counted["handoff"]
+    passed_whole(tmp_path / "out.pcap")
+
+
+def test_numba_stage(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    done = run("numba_stage", cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    share = [int(w.split()[3].replace(",", "")) for w in done.stdout.split("\n\n")[1].splitlines()]
+    assert share == sorted(share, reverse=True) and 30_000 < share[0] <= 40_000
+    assert "share" in done.stdout
 
 
 def test_ethertypes(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class App:
         self.stop()
         self.close()
 
-    def look(self, now: float) -> object:
+    def look(self, now: float) -> None:
         """Called often while it runs, with time.monotonic()."""
 
     def run(

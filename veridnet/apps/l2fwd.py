@@ -1,4 +1,4 @@
-"""The forwarder: DPDK's l2fwd, and a learning bridge, over any ports."""
+"""DPDK's l2fwd, and a learning bridge, over any ports."""
 
 from __future__ import annotations
 
@@ -183,18 +183,18 @@ class L2fwd(App):
 
         Where that cannot be, `warnings` says why.
         """
-        if self.rules is not None:
-            if warning := self.rules.serve("l2fwd", self.running.missed):
-                self.warnings.append(warning)
+        if self.rules is not None and (w := self.rules.serve("l2fwd", self.running.missed)):
+            self.warnings.append(w)
 
     def close(self) -> None:
         """Frees the rules that came from a file. Only after `stop`; may be called twice."""
         if self.rules is not None:
             self.rules.close()
 
-    def look(self, now: float) -> object:
+    def look(self, now: float) -> None:
         """Reloads the rules' file when it has changed."""
-        return self.rules is not None and self.rules.look(now)
+        if self.rules is not None:
+            self.rules.look(now)
 
     def problems(self) -> list[str]:
         """The runtime's, and reloads that failed."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from veridnet.errors import ConfigError, VeridnetError
 
 if TYPE_CHECKING:
+    from veridnet.rules import FlowTable
     from veridnet.rules.monitor import Monitor
     from veridnet.rules.offload import Offloaded
 

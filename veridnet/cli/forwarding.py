@@ -21,7 +21,7 @@ from veridnet.runtime import Runtime
 NO_PORTS = "no ports are given"
 PLANS = ("text", "mermaid", "dot")
 
-O = TypeVar("O", bound=RunOptions)
+Options = TypeVar("Options", bound=RunOptions)
 
 
 def add_traffic_options(group: Any) -> None:
@@ -112,7 +112,9 @@ def worker_number(text: str) -> int | str:
     return int(text)
 
 
-def options(args: argparse.Namespace, table: dict[str, Any], kind: type[O], **parsed: Any) -> O:
+def options(
+    args: argparse.Namespace, table: dict[str, Any], kind: type[Options], **parsed: Any
+) -> Options:
     """A command's options: those of the command line, over a profile's, with some replaced."""
     chosen: dict[str, Any] = {}
     for name in (f.name for f in fields(kind)):
