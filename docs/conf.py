@@ -13,6 +13,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != HERE.parent]
 sys.path.insert(0, str(HERE / "_ext"))
 
+from pygments.lexers.special import TextLexer  # noqa: E402
+from sphinx.highlighting import lexers  # noqa: E402
+
 from veridnet import __version__  # noqa: E402
 
 project = "veridnet"
@@ -32,6 +35,9 @@ exclude_patterns = ["_build", "_ext"]
 nitpicky = False
 # Docstrings write names in single backquotes.
 default_role = "py:obj"
+
+# GitHub draws it; here it stands as text.
+lexers["mermaid"] = TextLexer()
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
