@@ -99,10 +99,12 @@ def figures(settings: Settings) -> list[Figure]:
     return [
         Figure("IPC latency: one hop through a Ring, burst 1, one way", "ns",
                [v for r in hops for v in r["ours"]], 1000),
-        Figure("  peer: the same loop in C on rte_ring", "ns", [v for r in hops for v in r["peer"]]),
+        Figure("  peer: the same loop in C on rte_ring", "ns",
+               [v for r in hops for v in r["peer"]]),
         Figure("  ratio", "", [statistics.median(r["ours"]) / statistics.median(r["peer"])
                                for r in hops], 1.2),
-        Figure("memory allocation: an mbuf, allocated and freed, single", "ns", each("alloc1"), 100),
+        Figure("memory allocation: an mbuf, allocated and freed, single", "ns",
+               each("alloc1"), 100),
         Figure("memory allocation: an mbuf, allocated and freed, in bulks of 32", "ns",
                each("alloc32"), 20),
         Figure("context switch: a burst of 1 to a Python stage and back, main asleep", "ns",

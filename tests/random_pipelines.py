@@ -148,14 +148,13 @@ def frames_of(path: Path) -> list[bytes]:
 
 def check(chain: Sequence[Any], source: Path, frames: Sequence[bytes], **options: Any) -> None:
     """Runs a chain over a capture: nothing is lost, made up, or overtaken."""
-    with vn.Runtime() as rt:
-        with vn.FlowTable(RULES) as table:
-            paths, running, _ = through(
-                rt, source.parent, source,
-                lambda p: build(vn.Pipeline(rx=[p[0]], ports=p), chain, p, table),
-                outs=3, **options,
-            )  # fmt: skip
-            totals = rt.balance()
+    with vn.Runtime() as rt, vn.FlowTable(RULES) as table:
+        paths, running, _ = through(
+            rt, source.parent, source,
+            lambda p: build(vn.Pipeline(rx=[p[0]], ports=p), chain, p, table),
+            outs=3, **options,
+        )  # fmt: skip
+        totals = rt.balance()
     assert totals.rx == len(frames)
     assert totals.held == rt.mbufs_in_use() == 0
     for (port, wanted), path in zip(expected(chain, frames).items(), paths, strict=True):

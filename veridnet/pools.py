@@ -202,7 +202,7 @@ class Pools:
             )
         pool = Mempool(named.about, 0, memory=self.memory, named=named)
         self.all.append(pool)
-        self._shared[2048] = [SharedPool(pool)]
+        self._shared[2048, None] = [SharedPool(pool)]
         return pool
 
     def end_sharing(self) -> None:

@@ -24,7 +24,7 @@ from veridnet._native.memory import Mempool
 from veridnet._native.port import NativePort
 from veridnet.account import Totals
 from veridnet.config import LOG_LEVELS, PortSpec, RuntimeConfig, parse_port, parse_vdev
-from veridnet.eal import MEMORY_NAMES, MIB, start_eal
+from veridnet.eal import MEMORY_NAMES, start_eal
 from veridnet.errors import (
     ClosedError,
     ConfigError,

@@ -65,7 +65,9 @@ class Costs:
         """
         try:
             workers = result["workers"]
-            busy = sum(w["busy_passes"] for w in workers) / max(1, sum(w["passes"] for w in workers))
+            busy = sum(w["busy_passes"] for w in workers) / max(
+                1, sum(w["passes"] for w in workers)
+            )
             packets, seconds = result["rx_packets"], result["duration_s"]
             stages = result["stages"]
         except (KeyError, TypeError) as e:

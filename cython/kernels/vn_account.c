@@ -13,9 +13,10 @@ struct vn_drop_name vn_drop_table[VN_DROP_MAX] = {
 	[VN_DROP_SAME_PORT] = {"same_port", "bridge: the destination is behind the input port"},
 	[VN_DROP_LINK_LOCAL] = {"link_local",
 				"bridge: 01:80:c2:00:00:0x stays on its link (IEEE 802.1D)"},
-	[VN_DROP_NO_OUTPUT] = {"no_output",
-			       "nothing sends it: a frame to flood and no other port, a port that is "
-			       "not there, or the end of a pipeline"},
+	[VN_DROP_NO_OUTPUT] =
+		{"no_output",
+		 "nothing sends it: a frame to flood and no other port, a port that is "
+		 "not there, or the end of a pipeline"},
 	[VN_DROP_FREED] = {"freed", "freed by the program (Burst.clear)"},
 	[VN_DROP_COLLECTED] = {"collected", "the Burst that held it was garbage-collected"},
 	[VN_DROP_CLOSED] = {"closed", "still held when the runtime closed"},
@@ -25,7 +26,8 @@ struct vn_drop_name vn_drop_table[VN_DROP_MAX] = {
 	[VN_DROP_RATE] = {"rate", "above a rule's rate_limit"},
 	[VN_DROP_TTL] = {"ttl", "a rule's dec_ttl: the TTL or hop limit would become 0"},
 	[VN_DROP_NO_PYTHON] = {"no_python", "a rule's python: action where no Python runs"},
-	[VN_DROP_RING_FULL] = {"ring_full", "a ring between two workers, or of the program, was full"},
+	[VN_DROP_RING_FULL] = {"ring_full",
+			       "a ring between two workers, or of the program, was full"},
 	[VN_DROP_STAGE_ERROR] = {"stage_error",
 				 "a Python stage raised, or a pipeline that it stopped held it"},
 	[VN_DROP_STOPPED] = {"stopped", "a ring that nobody read any more held it"},

@@ -86,8 +86,8 @@ struct vn_act_ctx {
 	struct vn_rules *table; /* NULL: no rules, all packets run the same actions */
 	unsigned int reader;
 	struct vn_outs *to;
-	/* May a burst that goes to one port as a whole be sent at once? Only if no packets that came
-	 * with it are elsewhere. */
+	/* May a burst that goes to one port as a whole be sent at once? Only if no packets that
+	 * came with it are elsewhere. */
 	bool whole;
 	/* Packets for Python; NULL: there is no Python here, and they are dropped. */
 	struct vn_call *calls;

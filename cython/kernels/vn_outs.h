@@ -19,7 +19,7 @@
 /* A ring that packets leave by. */
 struct vn_sink {
 	struct rte_ring *ring;
-	bool wait; /* for room; else what finds none is dropped (ring_full) */
+	bool wait;		/* for room; else what finds none is dropped (ring_full) */
 	volatile int *given_up; /* set: nobody takes anything out any more */
 	uint16_t reason;	/* ... and what waits is dropped under this reason */
 	uint64_t packets;

@@ -17,13 +17,13 @@ struct vn_worker;
 /* A burst on its way: rows 0..n of everything. */
 struct vn_batch {
 	uint16_t n;
-	uint16_t in;	/* the input that it came by; VN_IN_MIXED: each mbuf's port says */
-	bool whole;	/* no other packets that came with these are elsewhere */
-	bool sized;	/* sizes are those of the packets */
-	bool looked;	/* hit is theirs, too */
+	uint16_t in; /* the input that it came by; VN_IN_MIXED: each mbuf's port says */
+	bool whole;  /* no other packets that came with these are elsewhere */
+	bool sized;  /* sizes are those of the packets */
+	bool looked; /* hit is theirs, too */
 	struct vn_sizes sizes;
-	uint64_t *origin;  /* where their bytes are to be counted as received; NULL: they are */
-	vn_fieldset have;  /* columns that are parsed, and say what the packets' bytes say */
+	uint64_t *origin; /* where their bytes are to be counted as received; NULL: they are */
+	vn_fieldset have; /* columns that are parsed, and say what the packets' bytes say */
 	struct vn_columns columns;
 	struct rte_mbuf *pkts[VN_MAX_BURST];
 	uint16_t rows[VN_MAX_BURST]; /* their places when they came */

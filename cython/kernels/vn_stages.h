@@ -21,8 +21,8 @@ struct vn_filter_arg {
 VN_EXPORT void vn_stage_filter(struct vn_stage *s, struct vn_worker *w, struct vn_batch *b);
 
 struct vn_macs_arg {
-	bool swap;		       /* or set: */
-	uint8_t which[VN_OUT_PORTS];   /* by input: 1 destination, 2 source, 3 both, 0 neither */
+	bool swap;			/* or set: */
+	uint8_t which[VN_OUT_PORTS];	/* by input: 1 destination, 2 source, 3 both, 0 neither */
 	uint8_t macs[VN_OUT_PORTS][12]; /* destination, source */
 };
 /* Writes MAC addresses. */
@@ -55,7 +55,7 @@ VN_EXPORT void vn_stage_bridge(struct vn_stage *s, struct vn_worker *w, struct v
 
 struct vn_branch {
 	const struct vn_filter *filter; /* what matches goes here; NULL: by rule, or all */
-	int32_t rule;			/* ... what this rule (its id) has won; -1: what no rule has */
+	int32_t rule; /* ... what this rule (its id) has won; -1: what no rule has */
 	struct vn_chain chain;
 	struct vn_batch batch;
 };

@@ -129,8 +129,8 @@ static void
 one(struct vn_trace *t, struct vn_worker *w, struct vn_batch *b, const struct vn_chain *c,
     uint16_t in, bool ring)
 {
-	struct vn_trace_event *e =
-		event(t, w, w->traced, ring ? VN_TRACE_FROM_RING : VN_TRACE_RX, UINT16_MAX);
+	struct vn_trace_event *e = event(t, w, w->traced, ring ? VN_TRACE_FROM_RING : VN_TRACE_RX,
+					 UINT16_MAX);
 
 	see(e, b->pkts[0]);
 	if (e)

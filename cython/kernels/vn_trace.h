@@ -18,11 +18,11 @@ struct vn_batch;
 struct vn_chain;
 
 enum vn_trace_kind {
-	VN_TRACE_RX,	  /* it came: port is its input */
-	VN_TRACE_STAGE,	  /* it went through a stage, and goes on */
-	VN_TRACE_ENDED,	  /* it ended in a stage: reason, or 0xffff: it is in outputs now */
-	VN_TRACE_OUT,	  /* it waits for output `port` */
-	VN_TRACE_RING,	  /* it was put in the ring to other workers, or the program's */
+	VN_TRACE_RX,	/* it came: port is its input */
+	VN_TRACE_STAGE, /* it went through a stage, and goes on */
+	VN_TRACE_ENDED, /* it ended in a stage: reason, or 0xffff: it is in outputs now */
+	VN_TRACE_OUT,	/* it waits for output `port` */
+	VN_TRACE_RING,	/* it was put in the ring to other workers, or the program's */
 	VN_TRACE_FROM_RING,
 };
 
@@ -36,9 +36,9 @@ struct vn_trace_event {
 };
 
 struct vn_trace {
-	volatile int32_t left;	     /* packets still to be chosen */
-	volatile uint32_t packets;   /* that were */
-	volatile uint32_t n, lost;   /* events; those for which there was no room */
+	volatile int32_t left;	   /* packets still to be chosen */
+	volatile uint32_t packets; /* that were */
+	volatile uint32_t n, lost; /* events; those for which there was no room */
 	uint32_t room;
 	volatile uint32_t n_followed;
 	struct rte_mbuf *volatile followed[VN_TRACE_FOLLOWED]; /* those in rings */

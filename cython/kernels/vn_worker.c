@@ -10,8 +10,10 @@
 
 static const uint16_t rows_of_burst[VN_MAX_BURST] = {
 #define R8(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
-#define R64(n) R8(n), R8(n + 8), R8(n + 16), R8(n + 24), R8(n + 32), R8(n + 40), R8(n + 48), R8(n + 56)
-	R64(0), R64(64), R64(128), R64(192), R64(256), R64(320), R64(384), R64(448)
+#define R64(n)                                                                                     \
+	R8(n), R8(n + 8), R8(n + 16), R8(n + 24), R8(n + 32), R8(n + 40), R8(n + 48), R8(n + 56)
+	R64(0),	  R64(64),  R64(128), R64(192), R64(256),
+	R64(320), R64(384), R64(448)
 #undef R64
 #undef R8
 };
@@ -179,7 +181,7 @@ burst(struct vn_worker *w, struct vn_lane *l, uint16_t n)
 
 /* -- nothing to do ----------------------------------------------------------------------------- */
 
-#define VN_SPINS 2000		/* empty passes before a worker sleeps */
+#define VN_SPINS 2000 /* empty passes before a worker sleeps */
 #define VN_SLEEP_MIN_NS 2000u
 #define VN_SLEEP_MAX_NS 200000u
 #define VN_WAIT_MS 20 /* for interrupts: so long until it looks whether it is to park */
@@ -267,10 +269,9 @@ arm(struct vn_program *p, bool on)
 	for (uint16_t i = 0; i < p->n_lanes; i++) {
 		struct vn_lane *l = &p->lanes[i];
 
-		if (l->intr && rte_eth_dev_rx_intr_ctl_q(l->rxq->port_id, l->rxq->queue_id,
-							 RTE_EPOLL_PER_THREAD,
-							 on ? RTE_INTR_EVENT_ADD : RTE_INTR_EVENT_DEL,
-							 NULL) != 0)
+		if (l->intr && rte_eth_dev_rx_intr_ctl_q(
+				       l->rxq->port_id, l->rxq->queue_id, RTE_EPOLL_PER_THREAD,
+				       on ? RTE_INTR_EVENT_ADD : RTE_INTR_EVENT_DEL, NULL) != 0)
 			l->intr = false;
 	}
 }

@@ -10,9 +10,10 @@
 #include "vn_stages.h"
 #include "vn_trace.h"
 
-#define VN_GATHER 128u /* packets that rules look up together, where bursts are full */
+#define VN_GATHER 128u	/* packets that rules look up together, where bursts are full */
 #define VN_HISTOGRAM 11 /* bursts of 0, 1, 2-3, 4-7, ... 256-511, 512 packets */
-#define VN_TIMED 17	/* one burst in so many is timed: a prime, so that no lane of several is left out */
+#define VN_TIMED                                                                                   \
+	17 /* one burst in so many is timed: a prime, so that no lane of several is left out */
 
 /* How a worker runs stages. */
 enum vn_watch { VN_WATCH_NOT, VN_WATCH_TIMED, VN_WATCH_TRACED, VN_WATCH_BARE };
@@ -24,8 +25,8 @@ struct vn_lane {
 	struct vn_rxq *rxq;
 	struct rte_ring *ring;
 	uint16_t in;
-	bool marks;	/* the driver does not say which port packets came from */
-	bool intr;	/* its queue can wake a sleeper */
+	bool marks; /* the driver does not say which port packets came from */
+	bool intr;  /* its queue can wake a sleeper */
 	bool ended;
 	uint16_t n_producers; /* of a ring between workers; 0: the program's, which never ends */
 	struct vn_worker **producers;
@@ -74,8 +75,8 @@ struct vn_worker {
 	struct vn_program *program, *next; /* next NULL: that was it */
 	unsigned int reader;		   /* of rule tables */
 	struct vn_outs outs;		   /* the program's, here */
-	uint8_t watch; /* enum vn_watch */
-	bool in_python; /* has it entered? */
+	uint8_t watch;			   /* enum vn_watch */
+	bool in_python;			   /* has it entered? */
 	uint16_t until_timed;
 	uint16_t number;
 	uint32_t epoch;
@@ -83,9 +84,9 @@ struct vn_worker {
 	uint32_t traced; /* the packet's number */
 	void *python;
 	int python_state;
-	volatile uint32_t parked;  /* the epoch for which it has parked */
+	volatile uint32_t parked;   /* the epoch for which it has parked */
 	volatile uint32_t at_stage; /* 1 + the number of the Python stage that it is in */
-	volatile bool done;	   /* all its lanes have ended */
+	volatile bool done;	    /* all its lanes have ended */
 	volatile uint64_t passes;
 	volatile uint64_t busy_passes; /* those that received something */
 	volatile uint64_t sleeps;

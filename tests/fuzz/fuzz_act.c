@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * libFuzzer target: vn_act_burst() on packets, programs and hits of the input: whole and cut, in one
- * segment or several, in external memory, shared. After each run every packet is accounted for, and
- * no mbuf is left. The tailroom of each segment is poisoned for AddressSanitizer. Run by
+ * libFuzzer target: vn_act_burst() on packets, programs and hits of the input: whole and cut, in
+ * one segment or several, in external memory, shared. After each run every packet is accounted for,
+ * and no mbuf is left. The tailroom of each segment is poisoned for AddressSanitizer. Run by
  * scripts/fuzz.
  */
 #include <rte_eal.h>

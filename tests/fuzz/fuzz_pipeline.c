@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * libFuzzer target: a worker's program (and with it vn_rx, vn_tx, the rewriting, splits, tees, traces
- * and the bridge) between net_ring ports whose frames, limits, free room and options come from the input. After
- * each run: every packet is accounted for, its bytes are what they must be, in order, and no
- * mbuf is left. Frames of pool memory have their surroundings poisoned for AddressSanitizer.
- * EAL runs without hugepages, devices or files. Run by scripts/fuzz.
+ * libFuzzer target: a worker's program (and with it vn_rx, vn_tx, the rewriting, splits, tees,
+ * traces and the bridge) between net_ring ports whose frames, limits, free room and options come
+ * from the input. After each run: every packet is accounted for, its bytes are what they must be,
+ * in order, and no mbuf is left. Frames of pool memory have their surroundings poisoned for
+ * AddressSanitizer. EAL runs without hugepages, devices or files. Run by scripts/fuzz.
  */
 #include <rte_eal.h>
 #include <rte_eth_ring.h>
@@ -255,8 +255,11 @@ some_filter(void)
 	static int turn;
 	int k = turn++ % 4;
 
-	steps[k] = (struct vn_match_step){.mask = byte(), .lo = 0, .span = byte(),
-					  .field = VN_I_wire_len, .op = VN_MATCH_PUSH,
+	steps[k] = (struct vn_match_step){.mask = byte(),
+					  .lo = 0,
+					  .span = byte(),
+					  .field = VN_I_wire_len,
+					  .op = VN_MATCH_PUSH,
 					  .negated = byte() & 1};
 	filters[k] = (struct vn_filter){.need = VN_F(wire_len), .steps = &steps[k], .n_steps = 1};
 	return &filters[k];
@@ -332,8 +335,8 @@ set_up(enum mode mode)
 		};
 		rte_spinlock_init(&txq[i].lock);
 		/* Some inputs are known by their packets only. */
-		lanes[i] = (struct vn_lane){.rxq = &rxq[i], .marks = true,
-					    .in = flags & 64 ? VN_IN_MIXED : i};
+		lanes[i] = (struct vn_lane){
+			.rxq = &rxq[i], .marks = true, .in = flags & 64 ? VN_IN_MIXED : i};
 		memset(macs_arg.macs[i], 0xa0 + i, 12);
 		macs_arg.which[i] = 3;
 		txqs[i] = &txq[i];

@@ -158,12 +158,14 @@ def test_a_stage_returns_nothing_a_mask_verdicts_columns(run: Any) -> None:
         return out
 
     out, drops, _ = run(
-        lambda p: vn.Pipeline(rx=[p[0]], ports=p)
-        .stage(lambda h: None)
-        .stage(lambda h: h.l4_dst != 22, reason="ssh")
-        .stage(verdicts, reason="discard")
-        .stage(lambda h: {"ip_ttl": np.where(h.l4_dst == 80, 7, h.ip_ttl)})
-        .forward(p[1]),
+        lambda p: (
+            vn.Pipeline(rx=[p[0]], ports=p)
+            .stage(lambda h: None)
+            .stage(lambda h: h.l4_dst != 22, reason="ssh")
+            .stage(verdicts, reason="discard")
+            .stage(lambda h: {"ip_ttl": np.where(h.l4_dst == 80, 7, h.ip_ttl)})
+            .forward(p[1])
+        ),
         burst=100,
     )
     assert out[1] == to(53)

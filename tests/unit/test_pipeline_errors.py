@@ -37,7 +37,9 @@ class OwnError(BaseException):
     pass
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt, SystemExit, OwnError, ValueError])
+@pytest.mark.parametrize(
+    "kind", [RuntimeError, KeyboardInterrupt, SystemExit, OwnError, ValueError]
+)
 @pytest.mark.parametrize("handoff", [False, True])
 def test_what_a_stage_raises_reaches_the_caller(
     runtime: vn.Runtime, ports: list[Any], kind: type[BaseException], handoff: bool

@@ -98,7 +98,9 @@ def variants(a, out, table):
 @pytest.mark.parametrize(("lcores", "distribute"), [(3, None), (3, False), (1, None)])
 def test_swap_between_every_two_arrangements(run_life: Any, lcores: int, distribute: Any) -> None:
     """Under traffic that is finite: every packet once, in order. Rules change all the while."""
-    run_life(VARIANTS + f"""
+    run_life(
+        VARIANTS
+        + f"""
 RULES = [vn.Rule("l4_dst == 53", ["forward 1"]), vn.Rule("l4_dst == 80", ["mark 1"])]
 with vn.Runtime() as rt, vn.FlowTable(RULES) as table:
     a, out = rt.add_port("pcap", rx=SOURCE), rt.add_port("pcap", tx=OUT)
@@ -121,7 +123,8 @@ with vn.Runtime() as rt, vn.FlowTable(RULES) as table:
     assert totals.balanced and totals.held == 0 and totals.drops == {{}}, totals
 all_came(rt)
 assert rt.mbufs_in_use() == 0
-""")
+"""
+    )
 
 
 def test_swap_infinite(run_life: Any) -> None:

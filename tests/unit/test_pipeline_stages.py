@@ -131,7 +131,9 @@ def test_apply(run: Any) -> None:
     with vn.FlowTable([vn.Rule("l4_dst == 53", ["drop"], priority=2),
                        vn.Rule("l4_dst == 80", ["dec_ttl", "forward 2"]),
                        vn.Rule("l4_dst == 22", ["set ip_dscp=46"])]) as table:  # fmt: skip
-        out, drops, running = run(lambda p: vn.Pipeline(rx=[p[0]], ports=p).apply(table).forward(p[1]))
+        out, drops, running = run(
+            lambda p: vn.Pipeline(rx=[p[0]], ports=p).apply(table).forward(p[1])
+        )
     port = [Ether(f)[UDP].dport if UDP in Ether(f) else None for f in TRAFFIC]
     assert drops == {"rule": port.count(53)}
     assert [number(f) for f in out[0]] == [
@@ -298,4 +300,3 @@ def test_bridge_learns(run: Any) -> None:
     assert out == [[one], [one]]
     assert drops == {"same_port": 2, "link_local": 1}
     assert running.bridges[0].counters()["stations"] == 2
-    

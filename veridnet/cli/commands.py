@@ -14,7 +14,18 @@ from veridnet.cli.common import Parser, one_line, open_standard_streams
 from veridnet.errors import CaptureError, ConfigError, VeridnetError
 
 #: Modules of veridnet.cli, a command each. Only the one that runs is loaded.
-COMMANDS = ("l2fwd", "run", "headers", "rules", "topology", "hugepages", "ring", "scale", "doctor", "ports")
+COMMANDS = (
+    "l2fwd",
+    "run",
+    "headers",
+    "rules",
+    "topology",
+    "hugepages",
+    "ring",
+    "scale",
+    "doctor",
+    "ports",
+)
 
 EXAMPLES = """\
 examples:

@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from veridnet.cli import common
 from veridnet.errors import ConfigError
 
 EXAMPLES = """\
@@ -22,7 +22,7 @@ examples:
 """
 
 
-def add_parser(sub: common.SubParsers) -> None:
+def add_parser(sub: Any) -> None:
     """Adds the command."""
     p = sub.add_parser(
         "scale",

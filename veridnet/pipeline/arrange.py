@@ -51,7 +51,7 @@ def arrange(
         raise ConfigError("the pipeline receives from nowhere", hint="Pipeline(rx=[port, ...])")
     nodes = pipe.numbered()
     segments = cut(nodes)
-    handoffs = [s[-1].stage for s in segments[:-1]]
+    handoffs = [x for s in segments[:-1] if isinstance(x := s[-1].stage, Handoff)]
     queues = [
         (port, q) for port in pipe.rx if hasattr(port, "n_rx_queues")
         for q in range(port.n_rx_queues)
@@ -282,10 +282,11 @@ def build(
 
 def spread(plan: Plan, ports: Sequence[Any], nodes: Sequence[Numbered]) -> dict[Any, int]:
     """(port's number, worker) -> tx queue: of its own where there are enough."""
-    sending = [
-        w.number for w in plan.workers
-        if w.lanes and any(not isinstance(n.stage, (Handoff, ToRing)) for n in plan.segments[w.segment])
-    ]  # fmt: skip
+    sends = [
+        any(not isinstance(n.stage, (Handoff, ToRing)) for n in segment)
+        for segment in plan.segments
+    ]
+    sending = [w.number for w in plan.workers if w.lanes and sends[w.segment]]
     # What can name any port, and any queue of it.
     anywhere = any(n.stage.kind == "apply" for n in nodes)
     queue_of = {}

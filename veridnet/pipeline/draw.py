@@ -9,6 +9,10 @@ from veridnet.pipeline.plan import Plan
 from veridnet.texts import table as text_table
 
 
+Box = tuple[str, str]
+Arrow = tuple[str, str, str]
+
+
 def table(plan: Plan) -> str:
     """For a terminal."""
     rows = []
@@ -42,10 +46,10 @@ def escape(text: str) -> str:
     return text.replace("\\", "/").replace('"', "'")
 
 
-def chain_of(prefix: str, nodes: Sequence[Numbered]) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:  # fmt: skip
+def chain_of(prefix: str, nodes: Sequence[Numbered]) -> tuple[list[Box], list[Arrow]]:
     """Boxes (id, text) and arrows (from, to, text) of a chain and its branches."""
-    boxes: list[tuple[str, str]] = []
-    arrows: list[tuple[str, str, str]] = []
+    boxes: list[Box] = []
+    arrows: list[Arrow] = []
     before: list[tuple[str, str]] = []
     for n in nodes:
         me = f"{prefix}s{n.number}"
@@ -66,7 +70,8 @@ def chain_of(prefix: str, nodes: Sequence[Numbered]) -> tuple[list[tuple[str, st
 
 def _sources(plan: Plan) -> dict[str, str]:
     """Text -> id of what packets come from."""
-    texts = dict.fromkeys(x.text for w in plan.workers for x in w.lanes if not isinstance(x.source, int))  # fmt: skip
+    lanes = [x for w in plan.workers for x in w.lanes if not isinstance(x.source, int)]
+    texts = dict.fromkeys(x.text for x in lanes)
     return {text: f"r{i}" for i, text in enumerate(texts)}
 
 

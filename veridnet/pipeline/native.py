@@ -8,6 +8,7 @@ A function over columns is compiled to what `vn_native` (cython/kernels/vn_stage
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import linecache
 from collections.abc import Callable, Sequence
@@ -209,16 +210,17 @@ def native_stage(
 def compile_stage(stage: NativeStage) -> Any:
     """numba's cfunc of a stage."""
     try:
-        import numba
-        from numba import carray, types
-        from numba.core.errors import NumbaError
-        from numba.extending import intrinsic
+        numba: Any = importlib.import_module("numba")
+        errors: Any = importlib.import_module("numba.core.errors")
+        extending: Any = importlib.import_module("numba.extending")
     except ImportError:
         raise ConfigError(f"stage {stage.name}: numba is not installed",
                           hint="pip install 'veridnet[numba]'") from None  # fmt: skip
 
-    @intrinsic  # type: ignore[misc]
-    def pointer(context: Any, address: Any) -> Any:
+    types = numba.types
+
+    @extending.intrinsic
+    def pointer(context: Any, address: Any) -> Any:  # type: ignore[misc, unused-ignore]
         """An integer as a pointer."""
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -229,7 +231,7 @@ def compile_stage(stage: NativeStage) -> Any:
     assert stage.function is not None
     names = list(inspect.signature(stage.function).parameters)
     space: dict[str, Any] = {
-        "carray": carray, "pointer": pointer, "bool_": np.bool_, "int16": np.int16,
+        "carray": numba.carray, "pointer": pointer, "bool_": np.bool_, "int16": np.int16,
         "inner": numba.njit(nogil=True, error_model="numpy")(stage.function),
     }  # fmt: skip
     # "rule" comes last among the columns (vn_native_arg).
@@ -257,7 +259,7 @@ def compile_stage(stage: NativeStage) -> Any:
     signature = types.void(words, types.int64, types.uintp, types.uintp, words)
     try:
         return numba.cfunc(signature, nopython=True, error_model="numpy")(space["stage"])
-    except NumbaError as e:
+    except errors.NumbaError as e:
         why = next((x.strip() for x in str(e).splitlines() if x.strip()), type(e).__name__)
         raise ConfigError(f"stage {stage.name} cannot be compiled: {why}",
                           hint="numba in nopython mode: https://numba.readthedocs.io") from e  # fmt: skip

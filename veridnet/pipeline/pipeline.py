@@ -163,7 +163,7 @@ class Pipeline:
             for action in parsed:
                 if type(action).__name__ in ("Forward", "Mirror", "Drop", "Python", "Sample"):
                     raise ConfigError(f"rewrite: {action} changes no packet",
-                                      hint="there are .forward, .mirror, .drop, .sample, .stage")  # fmt: skip
+                                      hint=".forward, .mirror, .drop, .sample, .stage")  # fmt: skip
             pipe = pipe._then(s.Actions(tuple(every)))
         if pipe is self:
             raise ConfigError("rewrite: nothing to write", hint='rewrite("dec_ttl")')
@@ -191,7 +191,8 @@ class Pipeline:
             try:
                 meter = Meter(kind, **parameters)
             except (TypeError, OverflowError) as e:
-                raise ConfigError(f"meter: {e}", hint="meter(cir=125000, cbs=10000, ebs=0)") from None  # fmt: skip
+                hint = "meter(cir=125000, cbs=10000, ebs=0)"
+                raise ConfigError(f"meter: {e}", hint=hint) from None
         elif parameters or not isinstance(meter, Meter):
             raise ConfigError("meter: a Meter, or its parameters",
                               hint="meter(cir=125000, cbs=10000, ebs=0)")  # fmt: skip
@@ -312,7 +313,7 @@ class Pipeline:
         if headers is not None and not isinstance(headers, Headers):
             raise ConfigError(f"stage: headers={headers!r}: veridnet.Headers",
                               hint='headers=vn.Headers("ipv4", "l4")')  # fmt: skip
-        name = name or getattr(function, "__name__", type(function).__name__)
+        name = name or str(getattr(function, "__name__", type(function).__name__))
         return self._then(s.Python(function, name, takes, reason, headers))
 
     def handoff(self, workers: int = 1, *, ring: int = 1024, full: str = "wait") -> Self:
@@ -414,9 +415,7 @@ class Pipeline:
         return " -> ".join([rx, *(x.kind for x in self.stages)])
 
 
-def _number(
-    pipe: Pipeline, at: int, path: tuple[str, ...]
-) -> tuple[tuple[Numbered, ...], int]:
+def _number(pipe: Pipeline, at: int, path: tuple[str, ...]) -> tuple[tuple[Numbered, ...], int]:
     chain = []
     for stage in pipe.stages:
         number, at = at, at + 1

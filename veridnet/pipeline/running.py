@@ -122,7 +122,7 @@ class Running:
         return self
 
     def _keep_main_off(self, cpus: Sequence[int]) -> None:
-        """This thread, and those that it starts, use other CPUs than the workers, if any."""
+        """The calling thread, and those that it starts, use other CPUs than the workers, if any."""
         before = os.sched_getaffinity(0)
         others = before - set(cpus)
         if others and others != before:
@@ -443,4 +443,3 @@ class Running:
 
     def __reduce__(self) -> Any:
         raise TypeError("a running pipeline is of its process and cannot be pickled")
-

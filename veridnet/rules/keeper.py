@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
-from veridnet.errors import PoolError, VeridnetError
 from veridnet.eal import eal_runs
+from veridnet.errors import PoolError, VeridnetError
 
 if TYPE_CHECKING:
     from veridnet.rules.table import FlowTable
