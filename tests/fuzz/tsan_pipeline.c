@@ -87,6 +87,9 @@ switch_to(int kind)
 			sched_yield();
 	__atomic_store_n(&engine.closing, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&engine.go, engine.epoch, __ATOMIC_RELEASE);
+	for (int k = 0; k < WORKERS; k++)
+		while (__atomic_load_n(&workers[k].epoch, __ATOMIC_ACQUIRE) != engine.epoch)
+			sched_yield();
 }
 
 /* A UDP packet of a flow, with its number in the flow behind the header. */

@@ -219,8 +219,7 @@ def compile_stage(stage: NativeStage) -> Any:
 
     types = numba.types
 
-    @extending.intrinsic
-    def pointer(context: Any, address: Any) -> Any:  # type: ignore[misc, unused-ignore]
+    def pointer(context: Any, address: Any) -> Any:
         """An integer as a pointer."""
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -228,10 +227,11 @@ def compile_stage(stage: NativeStage) -> Any:
 
         return types.voidptr(address), generate
 
+    pointer_of = extending.intrinsic(pointer)
     assert stage.function is not None
     names = list(inspect.signature(stage.function).parameters)
     space: dict[str, Any] = {
-        "carray": numba.carray, "pointer": pointer, "bool_": np.bool_, "int16": np.int16,
+        "carray": numba.carray, "pointer": pointer_of, "bool_": np.bool_, "int16": np.int16,
         "inner": numba.njit(nogil=True, error_model="numpy")(stage.function),
     }  # fmt: skip
     # "rule" comes last among the columns (vn_native_arg).
