@@ -262,7 +262,7 @@ def test_a_socket_in_the_place_of_a_capture(folder: Path) -> None:
 def test_the_other_commands(folder: Path) -> None:
     veridnet("ports", "nosuch", cwd=folder).one_line("nosuch")
     veridnet("ports", "--port", "pcap:rx=nosuch.pcap", cwd=folder).one_line("nosuch.pcap")
-    veridnet("nosuch", cwd=folder).one_line("nosuch", "l2fwd, headers, rules, doctor, ports")
+    veridnet("nosuch", cwd=folder).one_line("nosuch", "commands: l2fwd, run, headers, rules, ")
     veridnet("l2fw", cwd=folder).one_line("did you mean l2fwd?")
     veridnet("--versoin", cwd=folder).one_line("did you mean --version?")
     veridnet("ports", "--jsn", cwd=folder).one_line("--json?) (see veridnet ports --help)")

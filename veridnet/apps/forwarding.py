@@ -26,7 +26,8 @@ class RunOptions:
     burst
         Packets per burst, at most 512.
     workers
-        Worker lcores, or "auto": one for each receive queue, as long as there are CPUs.
+        Worker lcores, or their CPUs in order, or "auto": one for each receive queue, as long as
+        there are CPUs.
     tx_full
         Packets that a port does not take: "retry" (bounded by the port's retry_us), or "drop".
     count
@@ -40,7 +41,7 @@ class RunOptions:
     """
 
     burst: int = 32
-    workers: int | str = 1
+    workers: int | str | Sequence[int] = 1
     tx_full: str = "retry"
     count: int | None = None
     idle: str = "busy"

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     with Runtime(settings) as rt, contextlib.ExitStack() as stack:
         ports = rt.add_ports(specs)
         if args.workers is None and settings.lcores is not None:
-            how = replace(how, workers=len(rt.worker_cpus))
+            how = replace(how, workers=rt.worker_cpus)
         forwarder = stack.enter_context(app.L2fwd(rt, ports, how))
         if args.plan:
             return shared.print_plan(args, forwarder)

@@ -81,7 +81,7 @@ def run_program(args: argparse.Namespace) -> int:
     with Runtime(settings) as rt:
         ports = rt.add_ports(specs)
         if args.workers is None and settings.lcores is not None:
-            how = replace(how, workers=len(rt.worker_cpus))
+            how = replace(how, workers=rt.worker_cpus)
         with ProgramApp(rt, ports, program, how) as app:
             if args.plan:
                 return shared.print_plan(args, app)
