@@ -184,7 +184,9 @@ burst(struct vn_worker *w, struct vn_lane *l, uint16_t n)
 #define VN_SPINS 2000 /* empty passes before a worker sleeps */
 #define VN_SLEEP_MIN_NS 2000u
 #define VN_SLEEP_MAX_NS 200000u
-#define VN_WAIT_MS 20 /* for interrupts: so long until it looks whether it is to park */
+#define VN_WAIT_MS                                                                                 \
+	5 /* for interrupts: so long until it looks whether it is to park. (net_tap reads only     \
+	   * what a signal has told it of, which may come after its descriptor is readable.) */
 
 static void
 nap(uint32_t ns)
