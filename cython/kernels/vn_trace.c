@@ -66,6 +66,19 @@ follow(struct vn_trace *t, struct rte_mbuf *m, uint32_t packet)
 		__atomic_fetch_add(&t->n_followed, 1, __ATOMIC_RELEASE);
 		return;
 	}
+	__atomic_fetch_add(&t->lost, 1, __ATOMIC_RELAXED);
+}
+
+/* It did not get into the ring. */
+static void
+unfollow(struct vn_trace *t, const struct rte_mbuf *m, uint32_t packet)
+{
+	for (uint32_t i = 0; i < VN_TRACE_FOLLOWED; i++)
+		if (t->followed[i] == m && t->followed_packet[i] == packet) {
+			t->followed[i] = NULL;
+			__atomic_fetch_sub(&t->n_followed, 1, __ATOMIC_RELEASE);
+			return;
+		}
 }
 
 static uint16_t
@@ -75,6 +88,14 @@ reason_since(const struct vn_account *a, const uint64_t *before)
 		if (a->drops[r] != before[r])
 			return r;
 	return UINT16_MAX;
+}
+
+/* Does another worker take out what is put there? (Who takes from the program's rings does not
+ * say.) */
+static inline bool
+between_workers(const struct vn_worker *w, const struct vn_out *o)
+{
+	return o->sink && o->sink->given_up == &w->engine->failed;
 }
 
 /* What waits for outputs now. */
@@ -94,8 +115,33 @@ tell_outs(struct vn_trace *t, struct vn_worker *w, uint32_t packet, uint16_t sta
 			if (e)
 				e->port = o->txq ? o->txq->port_id
 						 : (uint16_t)(o->sink - w->program->sinks);
-			if (o->sink)
+			if (between_workers(w, o))
 				follow(t, o->pkts[i], packet);
+		}
+	}
+}
+
+/* Puts what waits into rings, and tells what found no room. */
+static void
+flush_rings(struct vn_trace *t, struct vn_worker *w, uint32_t packet, uint16_t stage)
+{
+	for (uint16_t k = 0; k < w->outs.n_touched; k++) {
+		struct vn_out *o = &w->outs.outs[w->outs.touched[k]];
+		uint16_t n = o->n, put;
+
+		if (o->sink == NULL || n == 0)
+			continue;
+		put = (uint16_t)o->sink->packets;
+		vn_out_flush(&w->outs, o);
+		put = (uint16_t)o->sink->packets - put;
+		/* (those that were dropped are still named in it) */
+		for (; put < n; put++) {
+			struct vn_trace_event *e = event(t, w, packet, VN_TRACE_ENDED, stage);
+
+			if (e)
+				e->reason = o->sink->wait ? o->sink->reason : VN_DROP_RING_FULL;
+			if (between_workers(w, o))
+				unfollow(t, o->pkts[put], packet);
 		}
 	}
 }
@@ -145,13 +191,15 @@ one(struct vn_trace *t, struct vn_worker *w, struct vn_batch *b, const struct vn
 		vn_batch_drop(b, &w->program->end.count, VN_DROP_NO_OUTPUT);
 	}
 	tell_outs(t, w, w->traced, UINT16_MAX);
+	flush_rings(t, w, w->traced, UINT16_MAX);
 }
 
 void
 vn_trace_run(struct vn_trace *t, struct vn_worker *w, struct vn_batch *b, const struct vn_chain *c)
 {
 	struct vn_batch *one_of = w->single;
-	bool ring = b->origin == NULL;
+	/* From another worker. (What comes by a ring of the program's has just come.) */
+	bool ring = b->origin == NULL && b->in == VN_IN_MIXED;
 
 	vn_batch_settle(b);
 	for (uint16_t i = 0; i < b->n; i++) {

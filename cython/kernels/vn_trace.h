@@ -11,7 +11,7 @@
 #include "vn_compat.h"
 
 #define VN_TRACE_BYTES 128
-#define VN_TRACE_FOLLOWED 64
+#define VN_TRACE_FOLLOWED 4096
 
 struct vn_worker;
 struct vn_batch;
