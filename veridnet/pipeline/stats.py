@@ -133,6 +133,7 @@ def collect(
     stages: Sequence[dict[str, Any]], lanes: Sequence[dict[str, Any]]
 ) -> tuple[NDArray[Any], NDArray[Any], dict[int, dict[str, int]]]:
     """The native counters as arrays, and drops by stage."""
+    stages = sorted(stages, key=lambda s: (s["worker"], s["stage"]))
     out = np.zeros(len(stages), STAGE_DTYPE)
     drops: dict[int, dict[str, int]] = {}
     for row, s in zip(out, stages, strict=True):
