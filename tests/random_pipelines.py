@@ -21,7 +21,8 @@ import veridnet as vn
 OUTS = (1, 2, 3)
 #: Of apply stages; dport -> what becomes of it.
 RULES = [vn.Rule("l4_dst == 80", ["forward 2"]), vn.Rule("l4_dst == 22", ["drop"]),
-         vn.Rule("l4_dst == 443", ["mirror 3"]), vn.Rule("l4_dst == 9", ["forward 1,3"])]  # fmt: skip
+         vn.Rule("l4_dst == 443", ["mirror 3"]),
+         vn.Rule("l4_dst == 9", ["forward 1,3"])]  # fmt: skip
 
 dports = st.sampled_from([*PORTS, 0])
 outs = st.sampled_from(OUTS)

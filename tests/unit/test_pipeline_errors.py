@@ -1,4 +1,4 @@
-"""What goes wrong in a pipeline: stages that raise, sleep, keep views, lie; arguments that are none."""
+"""Pipelines that go wrong: stages that raise, sleep, keep views, lie; arguments that are none."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ class OwnError(BaseException):
     pass
 
 
-@pytest.mark.parametrize(
-    "kind", [RuntimeError, KeyboardInterrupt, SystemExit, OwnError, ValueError]
-)
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt, SystemExit, OwnError])
 @pytest.mark.parametrize("handoff", [False, True])
 def test_what_a_stage_raises_reaches_the_caller(
     runtime: vn.Runtime, ports: list[Any], kind: type[BaseException], handoff: bool
@@ -311,13 +309,15 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "reason 5": lambda a: P(rx=[a]).drop(reason=5), "drop 5": lambda a: P(rx=[a]).drop(5),
     "classify": lambda a: P(rx=[a]).classify([]), "apply": lambda a: P(rx=[a]).apply(None),
     "rewrite nothing": lambda a: P(rx=[a]).rewrite(), "rewrite": lambda a: P(rx=[a]).rewrite("x"),
-    "rewrite drop": lambda a: P(rx=[a]).rewrite("drop"), "rewrite 5": lambda a: P(rx=[a]).rewrite(5),
+    "rewrite drop": lambda a: P(rx=[a]).rewrite("drop"),
+    "rewrite 5": lambda a: P(rx=[a]).rewrite(5),
     "rewrite column": lambda a: P(rx=[a]).rewrite(no_such=1),
     "rewrite value": lambda a: P(rx=[a]).rewrite(ip_ttl=300),
     "rewrite mac": lambda a: P(rx=[a]).rewrite(eth_dst="xx"),
     "rewrite mac 5": lambda a: P(rx=[a]).rewrite(eth_dst=5),
     "set_macs": lambda a: P(rx=[a]).set_macs({a: bytes(6)}),
-    "set_macs 5": lambda a: P(rx=[a]).set_macs(5), "set_macs none": lambda a: P(rx=[a]).set_macs({}),
+    "set_macs 5": lambda a: P(rx=[a]).set_macs(5),
+    "set_macs none": lambda a: P(rx=[a]).set_macs({}),
     "meter": lambda a: P(rx=[a]).meter(), "meter 5": lambda a: P(rx=[a]).meter(5),
     "meter x": lambda a: P(rx=[a]).meter(cir=1, x=2),
     "meter text": lambda a: P(rx=[a]).meter(cir="1", cbs=2, ebs=3),

@@ -57,7 +57,8 @@ with vn.Runtime() as rt, vn.FlowTable([vn.Rule("ip", ["mark 1"])]) as table:
              P(rx=[a]).handoff().stage(lambda h: None).split({"ip": P().forward(b)}).drop()]
     def state():
         gc.collect()
-        return int(Path("/proc/self/statm").read_text().split()[1]) >> 8, len(os.listdir("/proc/self/fd"))
+        return int(Path("/proc/self/statm").read_text().split()[1]) >> 8, \\
+            len(os.listdir("/proc/self/fd"))
     for k in range(1000):
         if k == 200:
             before = state()
@@ -88,7 +89,7 @@ def variants(a, out, table):
         "handoff": P(rx=[a]).handoff(ring=64).stage(slow).forward(out),
         "two": P(rx=[a]).handoff(2, ring=128).stage(slow).forward(out),
         "chain": P(rx=[a]).handoff(ring=64).stage(slow).handoff(ring=16).forward(out),
-        "split": P(rx=[a]).split({"l4_dst == 53": tail, "l4_dst in 80..443": P().filter("ip or vlan")},
+        "split": P(rx=[a]).split({"l4_dst == 53": tail, "l4_dst in 80..443": P().drop("l4_dst == 1")},
                                  rest=tail).stage(slow).forward(out),
         "rules": P(rx=[a], ports=[a, out]).apply(table).stage(slow).forward(out),
     }

@@ -28,7 +28,7 @@ def run(runtime: vn.Runtime, tmp_path: Path, write_pcap: Any, frames_of: Any) ->
     def do(make: Make, frames: list[bytes] = TRAFFIC, outs: int = 2, **options: Any) -> Any:
         source = write_pcap(tmp_path / "in.pcap", frames)
         before = runtime.balance()
-        paths, running, ports = through(runtime, tmp_path, source, make, outs=outs, **options)
+        paths, running, _ = through(runtime, tmp_path, source, make, outs=outs, **options)
         now = runtime.balance()
         assert now.rx - before.rx == len(frames)
         drops = {r: n - before.drops.get(r, 0) for r, n in now.drops.items()}
