@@ -509,6 +509,7 @@ cdef extern from "vn_worker.h" nogil:
         uint16_t n_tables
         bint ordered
         bint gather
+        bint copies
         bint python
         vn_chain chain
         vn_stage end

@@ -12,7 +12,8 @@
 #include "vn_port.h"
 
 #define VN_MAX_BURST 512
-#define VN_OUT_ROOM VN_MAX_BURST /* packets that wait for one output */
+#define VN_OUT_ROOM (2 * VN_MAX_BURST) /* packets that wait for one output, copies among them */
+#define VN_SLICE 128 /* packets that go together where copies are made: so many fit in outputs */
 #define VN_OUT_PORTS 128u
 #define VN_OWN_QUEUE UINT16_MAX
 

@@ -133,7 +133,7 @@ vn_worker_fail(struct vn_worker *w, struct vn_stage *s, struct vn_batch *b)
 }
 
 static inline void
-burst(struct vn_worker *w, struct vn_lane *l, uint16_t n)
+slice(struct vn_worker *w, struct vn_lane *l, uint16_t n)
 {
 	struct vn_program *p = w->program;
 	struct vn_batch *b = &w->batch;
@@ -177,6 +177,23 @@ burst(struct vn_worker *w, struct vn_lane *l, uint16_t n)
 	}
 	vn_chain_run(&p->chain, w, b);
 	finish(w, b);
+}
+
+static inline void
+burst(struct vn_worker *w, struct vn_lane *l, uint16_t n)
+{
+	struct rte_mbuf *all[VN_MAX_BURST];
+
+	if (likely(n <= VN_SLICE || !w->program->copies)) {
+		slice(w, l, n);
+		return;
+	}
+	memcpy(all, w->batch.pkts, n * sizeof(all[0]));
+	for (uint16_t at = 0, k; at < n; at += k) {
+		k = RTE_MIN((uint16_t)(n - at), (uint16_t)VN_SLICE);
+		memcpy(w->batch.pkts, all + at, k * sizeof(all[0]));
+		slice(w, l, k);
+	}
 }
 
 /* -- nothing to do ----------------------------------------------------------------------------- */

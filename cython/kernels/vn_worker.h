@@ -42,6 +42,7 @@ struct vn_program {
 	uint16_t n_tables;
 	bool ordered; /* packets may take different ways to one output */
 	bool gather;
+	bool copies; /* rules or stages may send copies to outputs that have the packets, too */
 	bool python;
 	struct vn_chain chain;
 	struct vn_stage end; /* what is left after the chain, is dropped (no_output) */

@@ -56,9 +56,11 @@ def pipelines(a, t1):
         "two": last(P(rx=[a]).handoff(ring=64).rewrite(swap_macs=True).handoff(ring=256)),
         "dealt": last(P(rx=[a]).handoff(2, ring=256).filter("l4_dst != 7").handoff(ring=256)),
         "split": last(P(rx=[a]).split({{"l4_dst == 53": P().rewrite("set ip_dscp=3"),
-                                        "l4_dst in 80..443": P().filter("ip or vlan")}}).handoff(ring=32)),
+                                        "l4_dst in 80..443": P().filter("ip or vlan")}})
+                      .handoff(ring=32)),
         "rules": last(P(rx=[a], ports=[a]).stage(lambda h: None).classify(t1)
-                      .split(rule={{0: P().rewrite("set ip_ttl=9"), 1: P().parse("ipv4")}}).handoff()),
+                      .split(rule={{0: P().rewrite("set ip_ttl=9"), 1: P().parse("ipv4")}})
+                      .handoff()),
     }}
 
 with vn.Runtime() as rt, vn.FlowTable(RULES) as t1:
@@ -69,7 +71,8 @@ with vn.Runtime() as rt, vn.FlowTable(RULES) as t1:
     assert not made
     held = EACH * FLOWS
     pipes = list(pipelines(a, t1).values())
-    r = rt.start(pipes[0], lcores=3, distribute=False, burst=rng.choice((4, 32, 256)), idle="adaptive")
+    r = rt.start(pipes[0], lcores=3, distribute=False, burst=rng.choice((4, 32, 256)),
+                 idle="adaptive")
 
     def change():
         ids = [t1.add("ip_ttl == 1", ["drop"], priority=5) for _ in range(rng.randrange(1, 9))]

@@ -232,9 +232,11 @@ def test_a_table_runs_in_one_pipeline(runtime: vn.Runtime, ports: list[Any]) -> 
     if len(runtime.worker_cpus) < 2:
         pytest.skip("two CPUs are needed")
     with vn.FlowTable([vn.Rule("ip", ["drop"])]) as table:
-        with runtime.start(P(rx=[ports[0]]).classify(table).drop(), lcores=1):
-            with pytest.raises(vn.StateError, match="table"):
-                runtime.start(P(rx=[ports[2]]).classify(table).drop(), lcores=1)
+        with (
+            runtime.start(P(rx=[ports[0]]).classify(table).drop(), lcores=1),
+            pytest.raises(vn.StateError, match="table"),
+        ):
+            runtime.start(P(rx=[ports[2]]).classify(table).drop(), lcores=1)
         with runtime.start(P(rx=[ports[2]]).classify(table).drop(), lcores=1, idle="adaptive"):
             pass
 

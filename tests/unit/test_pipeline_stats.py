@@ -59,7 +59,9 @@ def sums(stats: vn.Stats) -> dict[str, Any]:
 def test_every_packet_is_somewhere(run: Any, burst: int) -> None:
     running, ports = run(busy, burst=burst)
     stats = running.stats()
-    of = {number: stats.by_stage()[i] for i, number in enumerate(stats.by_stage()["stage"].tolist())}
+    of = {
+        number: stats.by_stage()[i] for i, number in enumerate(stats.by_stage()["stage"].tolist())
+    }
     nodes = {n.number: n for n in running.pipeline.flat()}
     sent = 0
     for number, row in of.items():
@@ -147,6 +149,7 @@ def test_workers_and_swaps(runtime: vn.Runtime) -> None:
 
 
 # -- traces ---------------------------------------------------------------------------------------
+
 
 def ends(events: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     """Packet -> its events; each begins with rx and comes to an end."""

@@ -53,6 +53,7 @@ class Program:
         policy: str = "retry",
         end: int = 0,
         ordered: bool = True,
+        copies: bool = True,
     ) -> Self: ...
     def native(
         self,

@@ -274,6 +274,7 @@ def build(
                 policy=policy,
                 end=end,
                 ordered=ordered,
+                copies=any(n.stage.copies for n in nodes),
             )
         )
         wiring.append(wires)

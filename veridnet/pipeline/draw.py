@@ -8,7 +8,6 @@ from veridnet.pipeline.pipeline import Numbered
 from veridnet.pipeline.plan import Plan
 from veridnet.texts import table as text_table
 
-
 Box = tuple[str, str]
 Arrow = tuple[str, str, str]
 

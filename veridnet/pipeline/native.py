@@ -262,4 +262,4 @@ def compile_stage(stage: NativeStage) -> Any:
     except errors.NumbaError as e:
         why = next((x.strip() for x in str(e).splitlines() if x.strip()), type(e).__name__)
         raise ConfigError(f"stage {stage.name} cannot be compiled: {why}",
-                          hint="numba in nopython mode: https://numba.readthedocs.io") from e  # fmt: skip
+                          hint="numba's nopython mode: numba.readthedocs.io") from e  # fmt: skip

@@ -43,12 +43,15 @@ class Stage:
         Does it take the GIL?
     orders
         May packets of one burst take different ways to the same output because of it?
+    copies
+        May it send copies?
     """
 
     kind: ClassVar[str] = ""
     ends: ClassVar[bool] = False
     python: ClassVar[bool] = False
     orders: ClassVar[bool] = False
+    copies: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -126,6 +129,7 @@ class Apply(Stage):
 
     kind = "apply"
     orders = True
+    copies = True
     table: FlowTable | RuleTable = field(repr=False)
     flow_cache: bool = True
 
@@ -191,6 +195,10 @@ class Actions(Stage):
     @property
     def kind(self) -> str:  # type: ignore[override]
         return self.name
+
+    @property
+    def copies(self) -> bool:  # type: ignore[override]
+        return self.name in ("mirror", "sample")
 
     @property
     def ends(self) -> bool:  # type: ignore[override]
@@ -335,6 +343,7 @@ class Tee(Stage):
 
     kind = "tee"
     orders = True
+    copies = True
     branch: Pipeline
 
     def branches(self) -> list[tuple[str, Pipeline]]:

@@ -143,7 +143,7 @@ cdef class Program:
 
     def __cinit__(self, list ports, list own, list lanes, list sinks, list stages, *,
                   unsigned int reader, Mempool copy_pool=None, str policy="retry", int end=0,
-                  bint ordered=True):
+                  bint ordered=True, bint copies=True):
         cdef vn.vn_txq *txqs[128]
         cdef uint16_t queues[128]
         cdef uint16_t mine[128]
@@ -177,6 +177,7 @@ cdef class Program:
             p.outs.copy_pool = copy_pool.check()
             self.kept.append(copy_pool)
         p.ordered = ordered
+        p.copies = copies
         p.end.number = end
         self.stages.append((end, <uintptr_t>&p.end))
         p.sinks = <vn.vn_sink *>self.alloc(max(1, len(sinks)) * sizeof(vn.vn_sink))
