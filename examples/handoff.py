@@ -31,7 +31,7 @@ def main() -> None:
             .apply(table)
             .forward(b)
         )
-        # No more workers than the machine has CPUs for: "auto" leaves one to this thread.
+        # No more workers than CPUs. Of two, this thread shares one: so workers sleep when idle.
         lcores = min(2, len(rt.worker_cpus))
         print(pipe.plan(lcores=lcores), end="\n\n")
         print(rt.run(pipe, lcores=lcores, idle="adaptive"))
