@@ -74,9 +74,13 @@ class Costs:
             raise ConfigError(f"this is no result of a run: {e}",
                               hint="veridnet l2fwd ... --json >result.json") from None  # fmt: skip
         if packets < 100_000 or busy < 0.9:
+            why = (
+                f"{packets:,} packets are too few"
+                if packets < 100_000
+                else f"the workers were busy in {busy:.0%} of their passes only"
+            )
             raise ConfigError(
-                f"the workers were busy in {busy:.0%} of their passes, with {packets:,} packets: "
-                "that says nothing of what they could do",
+                f"{why}: that says nothing of what they could do",
                 hint="measure under full load: null or ring ports, or a generator that is faster",
             )
         serving = sum(1 for w in workers if w["busy_passes"])

@@ -27,8 +27,8 @@ def add_parser(sub: Any) -> None:
     p = sub.add_parser(
         "scale",
         help="what more cores would do, by measured cycles",
-        description="Predicts rates of more workers and ports from a measured run, and simulates "
-        "a worker's receive queue. The model: docs/scaling.md.",
+        description="Predicts rates of more workers and ports from a measured run, and\n"
+        "simulates a worker's receive queue. The model: docs/scaling.md.",
         epilog=EXAMPLES,
     )
     p.add_argument("result", metavar="RESULT.json", help="what l2fwd or run printed with --json")
@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         text = sys.stdin.read() if args.result == "-" else Path(args.result).read_text()
         result = json.loads(text)
     except (OSError, ValueError) as e:
-        raise ConfigError(f"{args.result}: {e}") from None
+        raise ConfigError(f"{args.result}: this is no JSON of a run: {e}",
+                          hint="veridnet l2fwd ... --json >result.json") from None  # fmt: skip
     hz = result.get("tsc_hz") if isinstance(result, dict) else None
     costs = scaling.Costs.from_result(result, hz or actions.tsc_hz())
     line = bits(args.line) if args.line else None

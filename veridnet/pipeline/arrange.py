@@ -16,7 +16,7 @@ from veridnet.errors import ClosedError, ConfigError, VeridnetError
 from veridnet.pipeline.pipeline import Numbered, Pipeline
 from veridnet.pipeline.plan import Lane, Link, Plan, WorkerPlan
 from veridnet.pipeline.shared import Shared, Worker
-from veridnet.pipeline.stages import Handoff, ToRing
+from veridnet.pipeline.stages import Handoff, ToPort, ToRing
 from veridnet.topology import Topology
 
 RING = 1024
@@ -50,6 +50,7 @@ def arrange(
     if not pipe.rx:
         raise ConfigError("the pipeline receives from nowhere", hint="Pipeline(rx=[port, ...])")
     nodes = pipe.numbered()
+    check(runtime, pipe)
     segments = cut(nodes)
     handoffs = [x for s in segments[:-1] if isinstance(x := s[-1].stage, Handoff)]
     queues = [
@@ -66,12 +67,13 @@ def arrange(
     else:
         for busy in runtime.busy_lcores():
             free = {cpu: lcore for cpu, lcore in free.items() if lcore != busy}
-        cpus = choose(topology, known, sources, handoffs, lcores, free, notes)
+        least = 2 if distribute and not handoffs else 1
+        cpus = choose(topology, known, sources, handoffs, lcores, free, notes, least)
     later = sum(h.workers for h in handoffs)
     if later and len(cpus) <= later:
         notes.append(
             f"handoffs ask for {later + 1} workers and there are {len(cpus)}: "
-            "all stages run to completion on the same lcore"
+            "their stages run where the others do"
         )
         segments, handoffs, later = [join(segments)], [], 0
     first = len(cpus) - later
@@ -87,6 +89,8 @@ def arrange(
             f"{sources} receive queue(s) for {len(cpus)} workers: worker 0 receives and deals "
             "flows out to the others; each flow keeps its order"
         )
+    elif distribute and first == 1:
+        notes.append("distribute: there is one worker, and nobody to deal flows out to")
     elif first > sources:
         notes.append(f"{sources} receive queue(s): {first - sources} worker(s) have nothing to do")
     workers, links = seat(
@@ -96,6 +100,16 @@ def arrange(
         pipe, tuple(segments), tuple(workers), tuple(links), tuple(notes),
         {"distribute": dealt, "queues": known},
     )  # fmt: skip
+
+
+def check(runtime: Any, pipe: Pipeline) -> None:
+    """ConfigError if a stage names a port that the pipeline does not have."""
+    rings = [r for r in pipe.rx if not hasattr(r, "n_rx_queues")]
+    shared = Shared(runtime, pipe.all_ports(), rings, [])
+    for node in pipe.flat():
+        inputs = [a for a, _ in node.stage.pairs] if isinstance(node.stage, ToPort) else []
+        for port in (*inputs, *node.stage.outputs()):
+            shared.number(port)
 
 
 def cut(nodes: Sequence[Numbered]) -> list[tuple[Numbered, ...]]:
@@ -131,6 +145,7 @@ def choose(
     lcores: Any,
     free: dict[int, int],
     notes: list[str],
+    least: int = 1,
 ) -> list[int]:
     """The CPUs of the workers, in the order of the workers."""
     if not free:
@@ -149,7 +164,7 @@ def choose(
         raise ConfigError(f"lcores={lcores!r}: auto, a number of workers, or a list of CPUs")
     if lcores == "auto":
         most = max(1, len(free) - 1)
-        want = max(1, min(sources, most - later)) + later
+        want = max(least, min(sources, most - later)) + later
         if want > len(free):
             want = len(free)
         elif want > most:

@@ -260,6 +260,10 @@ def compile_stage(stage: NativeStage) -> Any:
     try:
         return numba.cfunc(signature, nopython=True, error_model="numpy")(space["stage"])
     except errors.NumbaError as e:
-        why = next((x.strip() for x in str(e).splitlines() if x.strip()), type(e).__name__)
+        told = [x.strip() for x in str(e).splitlines()]
+        told = [x for x in told if x and not x.startswith(("Failed in", "During:"))]
+        why = told[0] if told else type(e).__name__
+        if at := next((x for x in told if x.startswith("File ") and "<stage" not in x), ""):
+            why += f" ({at.rstrip(':')})"
         raise ConfigError(f"stage {stage.name} cannot be compiled: {why}",
                           hint="numba's nopython mode: numba.readthedocs.io") from e  # fmt: skip
