@@ -41,3 +41,15 @@ def test(chain, burst):
     check(chain, SOURCE, FRAMES, lcores={lcores}, burst=burst)
 test()
 """)
+
+
+def test_more_copies_than_an_output_holds(run_order: Any) -> None:
+    """A burst whose packets go to one port several times leaves it in order all the same."""
+    run_order("""
+for chain, burst in (
+    ((("mirror", 1), ("forward", 1)), 512),
+    ((("mirror", 1), ("mirror", 1), ("mirror", 1), ("forward", 1)), 256),
+    ((("tee", (("forward", 1),)), ("forward", 1)), 512),
+):
+    check(chain, SOURCE, FRAMES, lcores=1, burst=burst)
+""")
