@@ -6,12 +6,12 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from veridnet import placement
 from veridnet._native.worker import Engine
-from veridnet.errors import ConfigError
+from veridnet.errors import ConfigError, StateError
 from veridnet.pipeline import arrange as arranging
 from veridnet.pipeline.pipeline import Pipeline, check_whole
 from veridnet.pipeline.plan import Plan
@@ -99,6 +99,17 @@ class Running:
         self.duration = 0.0
         self.moves = 0  # queues that the rebalancer has moved
 
+    @contextlib.contextmanager
+    def _turn(self, timeout: float) -> Iterator[None]:
+        """One thread at a time stops, swaps or moves; who waits for that has a timeout, too."""
+        if not self._lock.acquire(timeout=max(0.0, min(timeout, threading.TIMEOUT_MAX))):
+            raise StateError(f"another thread stops or swaps the pipeline, for {timeout:g} s now",
+                             hint="call it again")  # fmt: skip
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def _build(self, plan: Plan) -> Any:
         return arranging.build(
             self.runtime, plan, self._engine.errors, policy=self._policy,
@@ -136,7 +147,7 @@ class Running:
         Raises what a Python stage raised; StateError if a worker does not come back in `timeout`
         seconds (a stage that sleeps): it names it, and can be called again. May be called twice.
         """
-        with self._lock:
+        with self._turn(timeout):
             if self._engine.running:
                 self._engine.stop(timeout)
                 self.duration = time.monotonic() - self.started_at
@@ -152,7 +163,7 @@ class Running:
 
     def close(self, timeout: float = 10.0) -> None:
         """As `stop`; raises nothing that a stage has raised."""
-        with self._lock:
+        with self._turn(timeout):
             self._raised = True
             self.stop(timeout)
 
@@ -177,7 +188,7 @@ class Running:
         them are worked off, and packets wait meanwhile where they come from. Returns the new plan.
         ConfigError or StateError, and the old one runs on, if the new one cannot be.
         """
-        with self._lock:
+        with self._turn(timeout):
             plan = arranging.arrange(
                 self.runtime, pipe, lcores=[w.cpu for w in self.plan.workers],
                 distribute=self._distribute,
@@ -202,7 +213,7 @@ class Running:
 
         As `swap`: without loss, and without reordering.
         """
-        with self._lock:
+        with self._turn(timeout):
             plan = arranging.arrange(
                 self.runtime, self.pipeline, lcores=[w.cpu for w in self.plan.workers],
                 distribute=self._distribute, owners=owners,
