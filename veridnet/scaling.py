@@ -24,6 +24,8 @@ WIRE_EXTRA = 24
 #: TSC cycles that a hop through a ring costs each side for a packet, in bursts of 32, where none
 #: were measured (`veridnet ring bench`).
 RING_CYCLES = 12.0
+#: Workers, ports, queues and flows that a question may have.
+MOST = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class Costs:
     crosstalk: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.total > 0 and self.hz > 0 and self.per_burst >= 0 and self.crosstalk >= 0):
+        if not (
+            0 < self.total < math.inf and 0 < self.hz < math.inf
+            and self.per_burst >= 0 and self.crosstalk >= 0
+        ):  # fmt: skip
             raise ConfigError(f"costs are above 0: {self}")
 
     @classmethod
@@ -64,15 +69,19 @@ class Costs:
         of its limit.
         """
         try:
-            workers = result["workers"]
-            busy = sum(w["busy_passes"] for w in workers) / max(
-                1, sum(w["passes"] for w in workers)
-            )
-            packets, seconds = result["rx_packets"], result["duration_s"]
-            stages = result["stages"]
-        except (KeyError, TypeError) as e:
-            raise ConfigError(f"this is no result of a run: {e}",
+            return cls._from_result(result, hz)
+        except ConfigError:
+            raise  # is a ValueError, too
+        except (KeyError, TypeError, ValueError, ArithmeticError) as e:
+            raise ConfigError(f"this is no result of a run: {type(e).__name__}: {e}",
                               hint="veridnet l2fwd ... --json >result.json") from None  # fmt: skip
+
+    @classmethod
+    def _from_result(cls, result: Mapping[str, Any], hz: float) -> Costs:
+        workers = result["workers"]
+        busy = sum(w["busy_passes"] for w in workers) / max(1, sum(w["passes"] for w in workers))
+        packets, seconds = result["rx_packets"], result["duration_s"]
+        stages = result["stages"]
         if packets < 100_000 or busy < 0.9:
             why = (
                 f"{packets:,} packets are too few"
@@ -175,6 +184,12 @@ def predict(
     """
     if workers < 1 or ports < 1:
         raise ConfigError("at least one worker and one port")
+    if max(workers, ports, queues or 1, flows or 1) > MOST:
+        raise ConfigError(f"workers, ports, queues and flows: at most {MOST:,} each")
+    if (queues is not None and queues < 1) or (flows is not None and flows < 1):
+        raise ConfigError(f"queues={queues}, flows={flows}: at least one of each")
+    if size < 1:
+        raise ConfigError(f"size={size}: bytes of a frame, at least 1")
     each = costs.hz / costs.total
     slowed = 1 / (1 + costs.crosstalk * (workers - 1)) if costs.crosstalk else 1.0
     queues = workers if queues is None else queues

@@ -89,6 +89,11 @@ def test_bad_questions(bad: dict[str, Any]) -> None:
         scaling.predict(COSTS, 0, 1)
     with pytest.raises(vn.ConfigError):
         scaling.Costs(0.0, 3e9)
+    for words in ({"queues": 0}, {"flows": 0}, {"flows": -5}, {"size": -20, "line": 1e9}):
+        with pytest.raises(vn.ConfigError):
+            scaling.predict(COSTS, 2, 1, **words)  # type: ignore[arg-type]
+    with pytest.raises(vn.ConfigError):
+        scaling.predict(COSTS, 10**400, 1)
 
 
 def test_the_command(runtime: Any, tmp_path: Path, capsys: Any) -> None:
@@ -108,7 +113,13 @@ def test_the_command(runtime: Any, tmp_path: Path, capsys: Any) -> None:
     assert not math.isnan(told["queues"][0]["mean_us"])
     assert run_command(parse(["scale", str(file), "--line", "10G"])) == 0
     assert "line rate" in capsys.readouterr().out
-    for text in ("{}", "[1]", "nonsense"):
+    wrong: list[dict[str, Any]] = [
+        {"duration_s": "x"}, {"duration_s": math.inf}, {"rx_packets": None}, {"tsc_hz": "fast"},
+        {"rx_packets": 10**400}, {"stages": None}, {"stages": [{}]}, {"stages": 3},
+        {"stages": [{"stage": [], "timed_cycles": 1, "timed_packets": 1, "kind": 1}]},
+    ]  # fmt: skip
+    texts = [json.dumps({**result, **words}) for words in wrong]
+    for text in ("{}", "[1]", "nonsense", "[" * 200_000, *texts):
         file.write_text(text)
-        assert run_command(parse(["scale", str(file)])) != 0
+        assert run_command(parse(["scale", str(file)])) == 2, text[:80]
     assert run_command(parse(["scale", str(tmp_path / "none.json")])) != 0

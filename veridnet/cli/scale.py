@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         text = sys.stdin.read() if args.result == "-" else Path(args.result).read_text()
         result = json.loads(text)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"{args.result}: this is no JSON of a run: {e}",
                           hint="veridnet l2fwd ... --json >result.json") from None  # fmt: skip
     hz = result.get("tsc_hz") if isinstance(result, dict) else None
