@@ -51,6 +51,8 @@ class Program:
         given = [list(ports), runtime][: 1 + wants_runtime(self.function)]
         with Named(self.path):
             pipe = self.function(*given)
+        if inspect.iscoroutine(pipe):
+            pipe.close()  # else Python complains that nobody waited for it
         if not isinstance(pipe, Pipeline):
             raise ConfigError(
                 f"{self.path}: {self.function.__name__} returned {type(pipe).__name__}, no "
