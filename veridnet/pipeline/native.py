@@ -85,6 +85,12 @@ class NativeStage:
         state: dict[str, np.ndarray[Any, Any]] | None = None,
         address: int = 0,
     ) -> None:
+        for what, names in (("columns", columns), ("writes", writes)):
+            if isinstance(names, str) or not isinstance(names, Sequence) or not all(
+                isinstance(x, str) for x in names
+            ):
+                raise ConfigError(f"stage {name}: {what}={names!r}: names of columns",
+                                  hint=f'{what}=("ip_ttl",)')  # fmt: skip
         self.function = function
         self.name = name
         self.columns = tuple(columns)
@@ -108,6 +114,8 @@ class NativeStage:
         for key, array in self.state.items():
             if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
                 raise ConfigError(f"stage {name}: {key} is no contiguous numpy array")
+            if not array.flags.writeable:
+                raise ConfigError(f"stage {name}: {key} is read-only", hint="give it a copy")
 
     def __call__(self, *args: Any) -> Any:
         if self.function is None:
@@ -191,7 +199,10 @@ def native_stage(
         )  # fmt: skip
 
     def make(f: Callable[..., Any]) -> NativeStage:
-        names = list(inspect.signature(f).parameters)
+        try:
+            names = list(inspect.signature(f).parameters)
+        except (TypeError, ValueError):
+            raise ConfigError(f"native_stage: {f!r} is no Python function") from None
         unknown = [k for k in state if k not in names]
         if unknown:
             raise ConfigError(f"stage {f.__name__} has no parameter {unknown[0]!r}")
