@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -410,3 +412,97 @@ def test_native_stages_that_cannot_be_compiled(runtime: vn.Runtime) -> None:
     with pytest.raises(vn.ConfigError, match="cannot be compiled"):
         runtime.start(P(rx=[port]).stage(bad).drop())
     runtime.run(P(rx=[port]).drop(), count=1, idle="adaptive")
+
+
+def test_a_stage_that_stops_its_own_pipeline(runtime: vn.Runtime, ports: list[Any]) -> None:
+    """It waits for itself until its timeout, and the main thread not longer than its own."""
+    box: list[Any] = []
+    inside = threading.Event()
+
+    def stage(h: Any) -> None:
+        if box:
+            inside.set()
+            box[0].stop(2)
+
+    handle = runtime.start(P(rx=[ports[0]]).stage(stage).forward(ports[1]), lcores=1)
+    box.append(handle)
+    assert inside.wait(10)
+    before = time.monotonic()
+    with pytest.raises(vn.StateError, match="another thread"):
+        handle.stop(0.1)
+    assert time.monotonic() - before < 1.5
+    with pytest.raises(vn.StateError, match="Python stage 'stage'"):
+        handle.stop(20)
+    assert not handle.running
+    usable(runtime, ports)
+
+
+def test_statistics_while_another_thread_swaps(runtime: vn.Runtime, ports: list[Any]) -> None:
+    """A swap changes programs and plan one after the other: what is read belongs together."""
+    a, b, _ = ports
+    one = P(rx=[a], ports=[a, b]).forward(b)
+    two = P(rx=[a, b]).filter("wire_len > 0").tee(P().forward(a)).forward({a: b, b: a})
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    wrong: list[str] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            for read in (handle.stats, handle.loads, handle.owners, handle.trace):
+                try:
+                    str(read())
+                except Exception as e:
+                    wrong.append(repr(e))
+
+    try:
+        with runtime.start(one, lcores=1) as handle:
+            thread = threading.Thread(target=look)
+            thread.start()
+            for _ in range(100):
+                handle.swap(two)
+                handle.swap(one)
+            ended.set()
+            thread.join()
+    finally:
+        ended.set()
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+def test_the_rebalancer_goes_on_when_a_worker_is_late(
+    runtime: vn.Runtime, ports: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(self: Any) -> bool:
+        raise vn.StateError("the pipeline cannot be swapped: worker 0 is late")
+
+    monkeypatch.setattr(vn.Running, "rebalance", late)
+    stats = runtime.run(P(rx=[ports[0]]).forward(ports[1]), duration=0.2, rebalance=0.01)
+    assert stats.workers[0]["passes"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: vn.native_stage(4096, columns=3), lambda: vn.native_stage(4096, columns="ip_ttl"),
+     lambda: vn.native_stage(writes=3)(lambda ip_ttl: None), lambda: vn.native_stage(int),
+     lambda: vn.native_stage(z=np.frombuffer(b"12345678", np.int64))(lambda ip_ttl, z: None)],
+)  # fmt: skip
+def test_what_is_no_native_stage(make: Callable[[], Any]) -> None:
+    with pytest.raises(vn.ConfigError):
+        make()
+
+
+def test_what_a_running_pipeline_refuses(runtime: vn.Runtime, ports: list[Any]) -> None:
+    pipe = P(rx=[ports[0]]).forward(ports[1])
+    with pytest.raises(vn.ConfigError, match="idle=3"):
+        runtime.start(pipe, idle=3)  # type: ignore[arg-type]
+    with pytest.raises(vn.ConfigError, match="meter"):
+        pipe = P(rx=[ports[0]]).meter(cir=float("nan"), cbs=1, ebs=0)  # type: ignore[arg-type]
+    with runtime.start(pipe, lcores=1) as handle:
+        for wrong in (None, 3, "x", [pipe]):
+            with pytest.raises(vn.ConfigError, match="no pipeline"):
+                handle.swap(wrong)  # type: ignore[arg-type]
+        for owners in (None, 3, "0", ["0"], [None]):
+            with pytest.raises(vn.ConfigError, match="move"):
+                handle.move(owners)  # type: ignore[arg-type]
+    assert runtime.balance().balanced

@@ -190,7 +190,9 @@ class Pipeline:
             kind = "trtcm" if "pir" in parameters else "srtcm"
             try:
                 meter = Meter(kind, **parameters)
-            except (TypeError, OverflowError) as e:
+            except (TypeError, OverflowError, ValueError) as e:
+                if isinstance(e, ConfigError):
+                    raise
                 hint = "meter(cir=125000, cbs=10000, ebs=0)"
                 raise ConfigError(f"meter: {e}", hint=hint) from None
         elif parameters or not isinstance(meter, Meter):

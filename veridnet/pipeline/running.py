@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import threading
 import time
@@ -34,6 +35,12 @@ class Stop(Protocol):
         """Is it time?"""
 
 
+def check_pipeline(pipe: Any) -> None:
+    """ConfigError unless it is one."""
+    if not isinstance(pipe, Pipeline):
+        raise ConfigError(f"{pipe!r} is no pipeline", hint="vn.Pipeline(rx=[a]).forward(b)")
+
+
 class Running:
     """A started pipeline: `Runtime.start` makes it. A context manager, which stops it.
 
@@ -60,8 +67,9 @@ class Running:
     ) -> None:
         if policy not in ("retry", "drop"):
             raise ConfigError(f"policy={policy!r}: must be retry or drop")
-        if not isinstance(pipe, Pipeline):
-            raise ConfigError(f"{pipe!r} is no pipeline", hint="vn.Pipeline(rx=[a]).forward(b)")
+        check_pipeline(pipe)
+        if not isinstance(idle, str):
+            raise ConfigError(f"idle={idle!r}: busy, adaptive or sleep")
         check_whole("burst", burst, 1, 512)
         check_whole("trace", trace, 0, 10000)
         if count is not None:
@@ -88,13 +96,15 @@ class Running:
         self._shared: Shared
         self._programs, self._wires, self._shared = self._build(self.plan)
         self._engine.wire(self._programs, self._wires)
+        self._now = self.plan, self._programs  # set at once: `_look`
         self._raised = False
         self._count = count
         self._received_before = 0
         self._main: tuple[int, set[int]] | None = None
         self._rebalance_every = rebalance
         self._next_rebalance = 0.0
-        self._load_before: list[tuple[int, float]] = []
+        # The last look's (packets, time) of each queue, and whose counters they were.
+        self._load_before: tuple[Any, list[tuple[int, float]]] = (None, [])
         self.started_at = 0.0
         self.duration = 0.0
         self.moves = 0  # queues that the rebalancer has moved
@@ -188,6 +198,7 @@ class Running:
         them are worked off, and packets wait meanwhile where they come from. Returns the new plan.
         ConfigError or StateError, and the old one runs on, if the new one cannot be.
         """
+        check_pipeline(pipe)
         with self._turn(timeout):
             plan = arranging.arrange(
                 self.runtime, pipe, lcores=[w.cpu for w in self.plan.workers],
@@ -202,17 +213,23 @@ class Running:
         self._engine.wire(programs, wires)
         old = self._shared
         self._engine.swap(programs, timeout)
+        self._now = plan, programs
         self._programs, self._wires, self._shared = programs, wires, shared
         self.plan, self.pipeline = plan, plan.pipeline
         for bridge in old.bridges:
             bridge.release()
-        self._load_before = []
+        self._load_before = (None, [])
 
     def move(self, owners: Sequence[int], timeout: float = 10.0) -> Plan:
         """Gives receive queues to other workers: owners[i] has the i-th queue of the plan.
 
         As `swap`: without loss, and without reordering.
         """
+        if isinstance(owners, (str, bytes)) or not isinstance(owners, Sequence) or not all(
+            isinstance(n, int) for n in owners
+        ):
+            raise ConfigError(f"move: {owners!r}: the number of a worker for each receive queue",
+                              hint="running.move([0, 1])")  # fmt: skip
         with self._turn(timeout):
             plan = arranging.arrange(
                 self.runtime, self.pipeline, lcores=[w.cpu for w in self.plan.workers],
@@ -228,11 +245,12 @@ class Running:
 
     def owners(self) -> list[int]:
         """The worker of each receive queue, in the order of ``pipe.rx``."""
+        plan = self.plan
         of = {(id(lane.source), lane.queue): w.number
-              for w in self.plan.workers for lane in w.lanes if lane.is_port}  # fmt: skip
+              for w in plan.workers for lane in w.lanes if lane.is_port}  # fmt: skip
         return [
             of[id(port), q]
-            for port in self.pipeline.rx if hasattr(port, "n_rx_queues")
+            for port in plan.pipeline.rx if hasattr(port, "n_rx_queues")
             for q in range(port.n_rx_queues)
         ]  # fmt: skip
 
@@ -241,31 +259,53 @@ class Running:
 
         Packets times cycles a packet, of the bursts that were timed, over the time.
         """
+        return self._look(self._loads)
+
+    def _loads(self, plan: Plan) -> list[float]:
         from veridnet._native import actions
 
+        programs = self._engine.programs
+        by_worker: list[list[dict[str, Any]]] = [[] for _ in plan.workers]
+        for entry in self._engine.lanes():
+            by_worker[entry["worker"]].append(entry)
         of = {}
-        for w, entries in zip(self.plan.workers, self._lanes_by_worker(), strict=True):
+        for w, entries in zip(plan.workers, by_worker, strict=True):
             for lane, entry in zip(w.lanes, entries, strict=True):
                 of[id(lane.source), lane.queue] = entry
         now = time.monotonic()
         loads, seen = [], []
-        queues = [(p, q) for p in self.pipeline.rx if hasattr(p, "n_rx_queues")
+        queues = [(p, q) for p in plan.pipeline.rx if hasattr(p, "n_rx_queues")
                   for q in range(p.n_rx_queues)]  # fmt: skip
-        before = self._load_before or [(0, self.started_at)] * len(queues)
+        of_whom, before = self._load_before
+        if of_whom is not programs:
+            before = [(0, self.started_at)] * len(queues)
         for (port, q), (packets, at) in zip(queues, before, strict=True):
             e = of[id(port), q]
             cost = e["cycles"] / e["timed"] if e["timed"] else 0.0
             cycles = max(now - at, 1e-6) * actions.tsc_hz()
             loads.append((e["packets"] - packets) * cost / cycles)
             seen.append((e["packets"], now))
-        self._load_before = seen
+        self._load_before = (programs, seen)
         return loads
 
-    def _lanes_by_worker(self) -> list[list[dict[str, Any]]]:
-        out: list[list[dict[str, Any]]] = [[] for _ in self.plan.workers]
-        for entry in self._engine.lanes():
-            out[entry["worker"]].append(entry)
-        return out
+    def _look(self, read: Callable[[Plan], Any]) -> Any:
+        """What `read` makes of the plan and the counters of its programs.
+
+        Another thread may swap both meanwhile, one just after the other; then it reads again.
+        """
+        for _ in range(100):
+            (plan, programs), current = self._now, self._engine.programs
+            if not current or all(map(operator.is_, current, programs)):
+                try:
+                    result = read(plan)
+                except Exception:
+                    if self._engine.programs is current:
+                        raise
+                else:
+                    if self._engine.programs is current:
+                        return result
+            time.sleep(0.0001)
+        return read(self.plan)
 
     def rebalance(self, threshold: float = 0.15) -> bool:
         """Moves receive queues from loaded workers to idle ones, near ones first.
@@ -273,6 +313,8 @@ class Running:
         Returns whether any was moved. `loads` of the time since the last call decide.
         """
         with self._lock:
+            if not self.running or self._engine.failed:
+                return False
             queues = self.plan.options["queues"]
             receiving = [w for w in self.plan.workers if w.segment == 0]
             if len(receiving) < 2 or not queues:
@@ -348,8 +390,9 @@ class Running:
                     port.reconnect()
                 next_look = now + RECONNECT_S
             if self._rebalance_every is not None and now >= self._next_rebalance:
-                self.rebalance()
-                self._next_rebalance = now + self._rebalance_every
+                with contextlib.suppress(StateError):  # a worker that sleeps: the next time
+                    self.rebalance()
+                self._next_rebalance = time.monotonic() + self._rebalance_every
             if look is not None:
                 look(now)
             if tick is not None and now >= next_tick:
@@ -421,21 +464,27 @@ class Running:
 
     def stats(self) -> Stats:
         """What each stage and each worker did until now."""
+        return self._look(self._stats)
+
+    def _stats(self, plan: Plan) -> Stats:
         stages, lanes, drops = collect(self._engine.stages(), self._engine.lanes())
-        nodes = [n for segment in self.plan.segments for x in segment for n in x.walk()]
+        nodes = [n for segment in plan.segments for x in segment for n in x.walk()]
         names = {n.number: (n.stage.kind, n.stage.text) for n in nodes}
         names[max(names, default=-1) + 1] = ("(end)", "what reached the end")
         workers = [
             {"worker": w.number, "lcore": w.lcore, "cpu": w.cpu, "passes": total,
              "busy_passes": busy, "sleeps": sleeps}
-            for w, (total, busy, sleeps) in zip(self.plan.workers, self.passes(), strict=True)
+            for w, (total, busy, sleeps) in zip(plan.workers, self.passes(), strict=True)
         ]  # fmt: skip
-        sources = [lane.text for w in self.plan.workers for lane in w.lanes]
+        sources = [lane.text for w in plan.workers for lane in w.lanes]
         return Stats(stages, lanes, names, drops, workers, sources)
 
     def trace(self) -> Trace:
         """What happened to the packets that ``trace=`` follows, stage by stage."""
-        nodes = [n for segment in self.plan.segments for x in segment for n in x.walk()]
+        return self._look(self._trace)
+
+    def _trace(self, plan: Plan) -> Trace:
+        nodes = [n for segment in plan.segments for x in segment for n in x.walk()]
         names = {n.number: n.stage.kind for n in nodes}
         return Trace(self._engine.trace(), names, self._shared.ports)
 
