@@ -259,7 +259,8 @@ class Running:
 
         Packets times cycles a packet, of the bursts that were timed, over the time.
         """
-        return self._look(self._loads)
+        loads: list[float] = self._look(self._loads)
+        return loads
 
     def _loads(self, plan: Plan) -> list[float]:
         from veridnet._native import actions
@@ -464,7 +465,8 @@ class Running:
 
     def stats(self) -> Stats:
         """What each stage and each worker did until now."""
-        return self._look(self._stats)
+        stats: Stats = self._look(self._stats)
+        return stats
 
     def _stats(self, plan: Plan) -> Stats:
         stages, lanes, drops = collect(self._engine.stages(), self._engine.lanes())
@@ -481,7 +483,8 @@ class Running:
 
     def trace(self) -> Trace:
         """What happened to the packets that ``trace=`` follows, stage by stage."""
-        return self._look(self._trace)
+        trace: Trace = self._look(self._trace)
+        return trace
 
     def _trace(self, plan: Plan) -> Trace:
         nodes = [n for segment in plan.segments for x in segment for n in x.walk()]
