@@ -175,7 +175,7 @@ def native_stage(
     ``keep`` (bool, True everywhere: write False to drop), ``verdict`` (int16, PASS everywhere:
     write a port's number or DROP), or a keyword of the decorator (an array of your own, which all
     workers share). It is compiled by numba in nopython mode (``pip install veridnet[numba]``), so
-    it can do what numba can; bounds are not checked, and an exception is not seen.
+    it can do what numba can; bounds are not checked, and an exception is printed and passed over.
 
     Parameters
     ----------

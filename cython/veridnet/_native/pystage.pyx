@@ -8,6 +8,8 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_G
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memcpy
 
+import os
+
 import numpy as np
 
 from dpdk.mbuf cimport rte_mbuf
@@ -61,8 +63,19 @@ cdef void python_stage(vn.vn_stage *s, vn.vn_worker *w, vn.vn_batch *b) noexcept
     w.at_stage = 0
 
 
+cdef void end_child(str name, str what):
+    """Ends a child that a function forked and let return: it has neither lcores nor packets."""
+    try:
+        os.write(2, f"veridnet: a child that stage {name} forked {what} instead of ending by itself "
+                    "(os._exit)\n".encode())
+    finally:
+        os._exit(1)
+
+
 cdef int failed(PyStage stage, object error, vn.vn_stage *s, vn.vn_worker *w,
                 vn.vn_batch *b) except -1:
+    if vn.vn_forked:
+        end_child(stage.name, f"raised {type(error).__name__}")
     stage.errors.append((stage.name, error))
     try:
         if stage.lent:              # else what it returned was wrong, and the packets are back
@@ -128,6 +141,8 @@ cdef class PyStage:
             if view is None:
                 view = self.rule_views[b.n] = self.rules[:b.n]
             result = self.function(burst.headers, view)
+        if vn.vn_forked:
+            end_child(self.name, "returned")
         if result is not None and type(result) is dict:
             self.write(<dict>result)
             result = None

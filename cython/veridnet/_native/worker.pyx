@@ -305,6 +305,13 @@ cdef class Engine:
                         return other.name
         return str(number)
 
+    cdef int check_outside(self) except -1:
+        """StateError in a worker: it would wait for itself."""
+        if eal.rte_lcore_id() in self.lcores:
+            raise StateError("a stage of this pipeline called it, and would wait for itself",
+                             hint="return an error by raising, or set a flag for wait(stop=)")
+        return 0
+
     def stop(self, double timeout=10.0) -> None:
         """Stops the loops and waits for them. What rings between workers hold is worked off.
 
@@ -313,6 +320,7 @@ cdef class Engine:
         """
         cdef int k
         check_process()
+        self.check_outside()
         if not self.is_running:
             return
         self.tell(None)
@@ -331,6 +339,7 @@ cdef class Engine:
         """
         cdef int k
         check_process()
+        self.check_outside()
         if not self.is_running or self.parking:
             raise StateError("the pipeline is not running")
         if self.shared.failed:
