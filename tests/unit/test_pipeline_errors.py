@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -426,7 +425,7 @@ def test_two_threads_stop_it(runtime: vn.Runtime, ports: list[Any]) -> None:
     assert inside.wait(10)
     other = threading.Thread(target=handle.stop, args=(20,))
     other.start()
-    with pytest.raises(vn.StateError, match="another thread|does not stop"):
+    with pytest.raises(vn.StateError, match=r"another thread|does not stop"):
         handle.stop(0.1)
     go_on.set()
     other.join()
