@@ -122,8 +122,8 @@ def __getattr__(name: str) -> object:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from veridnet import errors, headers, pipeline, rings, rules, runtime, topology
-    from veridnet._native import burst, memory, pystage
+    from veridnet._native import burst, memory, pystage  # first: it says what is missing
+    from veridnet import errors, headers, pipeline, rings, rules, runtime, topology  # isort: skip
     from veridnet._native import errors as reasons
     from veridnet.headers import constants
 

@@ -39,7 +39,7 @@ enum vn_drop {
 	VN_DROP_STAGE_ERROR,
 	VN_DROP_STOPPED,
 	VN_DROP_USER, /* the program's own reasons, named when first used */
-	VN_DROP_MAX = VN_DROP_USER + 16,
+	VN_DROP_MAX = VN_DROP_USER + 48,
 };
 
 struct vn_drop_name {

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veridnet.errors import ConfigError
-from veridnet.placement import Queue, assign, choose_cpus, explain, lcore_map, rebalance
+from veridnet.placement import (
+    Queue,
+    assign,
+    choose_cpus,
+    explain,
+    lcore_map,
+    rebalance,
+    worker_cpus,
+)
 from veridnet.topology import Topology
 
 ONE_NODE = topology(nodes=1, cores=8, smt=1)
@@ -271,8 +279,10 @@ def test_every_queue_is_explained_once(situation: Any) -> None:
 
 def test_lcore_map() -> None:
     main = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    assert lcore_map((1, 0)) == (f"0@({main}),1@1,2@0", [1, 0])
-    assert set(lcore_map(None)[1]) >= os.sched_getaffinity(0)
+    assert lcore_map([1, 0]) == f"0@({main}),1@1,2@0"
+    assert lcore_map([1], 32) == f"32@({main}),33@1"
+    assert worker_cpus((1, 0)) == [1, 0]
+    assert set(worker_cpus(None)) >= os.sched_getaffinity(0)
 
 
 def test_read_and_chosen(tmp_path) -> None:

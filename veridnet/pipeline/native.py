@@ -86,8 +86,10 @@ class NativeStage:
         address: int = 0,
     ) -> None:
         for what, names in (("columns", columns), ("writes", writes)):
-            if isinstance(names, str) or not isinstance(names, Sequence) or not all(
-                isinstance(x, str) for x in names
+            if (
+                isinstance(names, str)
+                or not isinstance(names, Sequence)
+                or not all(isinstance(x, str) for x in names)
             ):
                 raise ConfigError(f"stage {name}: {what}={names!r}: names of columns",
                                   hint=f'{what}=("ip_ttl",)')  # fmt: skip

@@ -225,8 +225,10 @@ class Running:
 
         As `swap`: without loss, and without reordering.
         """
-        if isinstance(owners, (str, bytes)) or not isinstance(owners, Sequence) or not all(
-            isinstance(n, int) for n in owners
+        if (
+            isinstance(owners, (str, bytes))
+            or not isinstance(owners, Sequence)
+            or not all(isinstance(n, int) for n in owners)
         ):
             raise ConfigError(f"move: {owners!r}: the number of a worker for each receive queue",
                               hint="running.move([0, 1])")  # fmt: skip

@@ -518,7 +518,7 @@ cdef class Burst:
     def drop(self, mask=None, str reason not None="filtered") -> int:
         """Frees the packets of `mask` (all without one), counted as a drop of that reason.
 
-        Any word is a reason (letters, digits, _); a program may use 16 of its own. Returns how
+        Any word is a reason (letters, digits, _); a program may use 48 of its own. Returns how
         many were dropped. ViewError while views live.
         """
         cdef int code = drop_code(reason)
