@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pipelines import frame
 
-SECONDS = float(os.environ.get("VERIDNET_SOAK_SECONDS", 20))
+SECONDS = float(os.environ.get("VERIDNET_SOAK_SECONDS", 8))
 FLOWS, EACH = 64, 12
 
 #: Traffic goes round: numbered packets of some flows are put into a ring port, every pipeline sends

@@ -89,8 +89,9 @@ def variants(a, out, table):
         "handoff": P(rx=[a]).handoff(ring=64).stage(slow).forward(out),
         "two": P(rx=[a]).handoff(2, ring=128).stage(slow).forward(out),
         "chain": P(rx=[a]).handoff(ring=64).stage(slow).handoff(ring=16).forward(out),
-        "split": P(rx=[a]).split({"l4_dst == 53": tail, "l4_dst in 80..443": P().drop("l4_dst == 1")},
-                                 rest=tail).stage(slow).forward(out),
+        "split": P(rx=[a])
+        .split({"l4_dst == 53": tail, "l4_dst in 80..443": P().drop("l4_dst == 1")}, rest=tail)
+        .stage(slow).forward(out),
         "rules": P(rx=[a], ports=[a, out]).apply(table).stage(slow).forward(out),
     }
 """
