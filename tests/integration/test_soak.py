@@ -1,6 +1,6 @@
 """Order and loss for long: everything at once, while pipelines, rules and queues change at random.
 
-8 seconds in the normal run, two minutes in CI; VERIDNET_SOAK_SECONDS=3600 for the hour of the slow set.
+8 seconds in the normal run, two minutes in CI; VERIDNET_SOAK_SECONDS=3600 is the hour.
 """
 
 from __future__ import annotations

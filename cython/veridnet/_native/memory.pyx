@@ -211,8 +211,9 @@ cdef class Mempool:
     def move_to(self, int node) -> dict[int, int]:
         """Moves its buffers to a NUMA node, while it is used; returns `pages` as it is then.
 
-        What lies beside it on the same huge page moves along. Pages that a device reads (an af_xdp port's) stay where they are, and so do those for which
-        the node has no room. StateError for a pool on hugepages: devices know where these lie.
+        What lies beside it on the same huge page moves along. Pages that a device reads (an
+        af_xdp port's) stay where they are, and so do those for which the node has no room.
+        StateError for a pool on hugepages: devices know where these lie.
         """
         cdef rte_mempool *pool = self.check()
         cdef int rc

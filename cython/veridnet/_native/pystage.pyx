@@ -4,17 +4,16 @@ A worker that has such stages keeps its PyThreadState: taking the GIL for a burs
 where nobody else holds it, against 8 us for a new state each time.
 """
 
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t
+from cpython.buffer cimport PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memcpy
 
 import os
 
 import numpy as np
 
-from dpdk.mbuf cimport rte_mbuf
 from kernels cimport vn
-from veridnet._native.burst cimport Burst, account, drop_code
+from veridnet._native.burst cimport Burst, drop_code
 from veridnet._native.memory cimport mbuf_returned
 
 import veridnet.headers.columns  # no-cython-lint  it tells bursts their columns
@@ -66,8 +65,8 @@ cdef void python_stage(vn.vn_stage *s, vn.vn_worker *w, vn.vn_batch *b) noexcept
 cdef void end_child(str name, str what):
     """Ends a child that a function forked and let return: it has neither lcores nor packets."""
     try:
-        os.write(2, f"veridnet: a child that stage {name} forked {what} instead of ending by itself "
-                    "(os._exit)\n".encode())
+        os.write(2, f"veridnet: a child that stage {name} forked {what} instead of ending by "
+                    "itself (os._exit)\n".encode())
     finally:
         os._exit(1)
 
@@ -191,7 +190,6 @@ cdef class PyStage:
         cdef Py_buffer view
         cdef uint16_t i, n = b.n
         cdef const uint8_t *mask
-        cdef bytes kind
         if not isinstance(result, np.ndarray):
             raise TypeError(
                 f"stage {self.name} returned {type(result).__name__}; it may return None, a bool "

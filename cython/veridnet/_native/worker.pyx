@@ -4,13 +4,10 @@ What runs without the GIL is vn_worker.c; what the programs are, `veridnet._nati
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.stdlib cimport free
 
 import time
-
-import numpy as np
 
 from dpdk cimport eal
 from kernels cimport vn
