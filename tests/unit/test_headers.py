@@ -209,14 +209,14 @@ def test_too_many_reasons(run_python) -> None:
     run_python("""
         import veridnet as vn
         with vn.Runtime(memory="4k", mbufs=1023):
-            for k in range(16):
+            for k in range(48):
                 vn.Burst.from_bytes([bytes(60)]).drop(reason=f"r{k}")
             try:
-                vn.Burst.from_bytes([bytes(60)]).drop(reason="r16")
+                vn.Burst.from_bytes([bytes(60)]).drop(reason="r48")
             except ValueError as e:
                 assert "too many" in str(e)
             else:
-                raise SystemExit("a 17th reason")
+                raise SystemExit("a 49th reason")
     """)
 
 
