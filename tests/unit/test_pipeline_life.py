@@ -233,3 +233,27 @@ with vn.Runtime() as rt:
 in_order(frames_of(OUT))
 assert [number(f) for f in frames_of(OUT)] == [number(f) for f in FRAMES[:n]]
 """)
+
+
+def test_a_bridge_keeps_its_stations_when_queues_move(run_python: Any) -> None:
+    run_python("""
+        import time
+        import veridnet as vn
+        with vn.Runtime() as rt:
+            if len(rt.worker_cpus) < 2:
+                raise SystemExit
+            a, b = rt.add_port("ring"), rt.add_port("ring")
+            frame = bytes.fromhex("0180c2000000" "020000000001" "0800") + bytes(46)
+            a.tx(vn.Burst.from_bytes([frame]))
+            running = rt.start(vn.Pipeline(rx=[a, b]).bridge(), lcores=2, idle="adaptive")
+            end = time.monotonic() + 20
+            while not running.bridges[0].stations() and time.monotonic() < end:
+                time.sleep(0.01)
+            before = running.owners()
+            running.move([1 - k for k in before])
+            assert running.owners() == [1 - k for k in before]
+            assert [s[:2] for s in running.bridges[0].stations()] == [("02:00:00:00:00:01", 0)]
+            running.stop()
+            assert rt.balance().balanced
+        assert rt.mbufs_in_use() == 0
+    """)

@@ -226,9 +226,18 @@ def seat(
 
 
 def build(
-    runtime: Any, plan: Plan, errors: list[Any], *, policy: str = "retry", sleep: bool = False
+    runtime: Any,
+    plan: Plan,
+    errors: list[Any],
+    *,
+    policy: str = "retry",
+    sleep: bool = False,
+    shared: Shared | None = None,
 ) -> tuple[list[Program], list[dict[int, list[int]]], Shared]:
-    """The native programs of a plan, and whose rings their lanes read."""
+    """The native programs of a plan, and whose rings their lanes read.
+
+    `shared`: of the programs before, if only queues move: stages keep what they have learned.
+    """
     pipe = plan.pipeline
     ports = pipe.all_ports()
     for port in ports:
@@ -239,8 +248,10 @@ def build(
         if port.runtime is not runtime:
             raise ConfigError(f"port {port.name} is another runtime's")
     rings = [r for r in pipe.rx if not hasattr(r, "n_rx_queues")]
-    shared = Shared(runtime, ports, rings, errors)
-    segments = [shared.prepare(segment) for segment in plan.segments]
+    if shared is None:
+        shared = Shared(runtime, ports, rings, errors)
+        shared.segments = [shared.prepare(segment) for segment in plan.segments]
+    segments = shared.segments
     nodes = [n for segment in plan.segments for x in segment for n in x.walk()]
     # Which stage is not known to keep a burst's order within each output?
     ordered = any(n.stage.orders for n in nodes)

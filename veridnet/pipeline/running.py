@@ -120,10 +120,10 @@ class Running:
         finally:
             self._lock.release()
 
-    def _build(self, plan: Plan) -> Any:
+    def _build(self, plan: Plan, shared: Shared | None = None) -> Any:
         return arranging.build(
             self.runtime, plan, self._engine.errors, policy=self._policy,
-            sleep=self._idle == "sleep",
+            sleep=self._idle == "sleep", shared=shared,
         )  # fmt: skip
 
     # -- life ---------------------------------------------------------------------------------
@@ -208,22 +208,22 @@ class Running:
             self._swap(plan, timeout)
             return plan
 
-    def _swap(self, plan: Plan, timeout: float) -> None:
-        programs, wires, shared = self._build(plan)
+    def _swap(self, plan: Plan, timeout: float, kept: Shared | None = None) -> None:
+        programs, wires, shared = self._build(plan, kept)
         self._engine.wire(programs, wires)
         old = self._shared
         self._engine.swap(programs, timeout)
         self._now = plan, programs
         self._programs, self._wires, self._shared = programs, wires, shared
         self.plan, self.pipeline = plan, plan.pipeline
-        for bridge in old.bridges:
+        for bridge in old.bridges if shared is not old else ():
             bridge.release()
         self._load_before = (None, [])
 
     def move(self, owners: Sequence[int], timeout: float = 10.0) -> Plan:
         """Gives receive queues to other workers: owners[i] has the i-th queue of the plan.
 
-        As `swap`: without loss, and without reordering.
+        As `swap`: without loss, and without reordering. Bridges and buckets stay as they are.
         """
         if (
             isinstance(owners, (str, bytes))
@@ -239,7 +239,7 @@ class Running:
                 fixed=[w.lcore for w in self.plan.workers],
             )  # fmt: skip
             before = self.owners()
-            self._swap(plan, timeout)
+            self._swap(plan, timeout, self._shared)
             self.moves += sum(a != b for a, b in zip(before, owners, strict=True))
             return plan
 

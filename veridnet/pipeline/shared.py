@@ -46,6 +46,7 @@ class Shared:
         self.errors = errors
         self.sinks: list[tuple[Any, bool]] = []
         self.bridges: list[Bridge] = []
+        self.segments: list[list[Maker]] = []  # what makes each segment's stages
         self._made: dict[int, list[list[Maker]]] = {}
 
     @property

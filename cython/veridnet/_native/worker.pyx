@@ -165,19 +165,23 @@ cdef class Engine:
         cdef NativePort port
         cdef RuleTable table
         held = []
-        for program in programs:
-            for port in (<Program>program).ports:
-                if port not in held:
-                    port.users += 1
-                    held.append(port)
-            for table in (<Program>program).tables:
-                if table not in held:
-                    table.users += 1
-                    held.append(table)
-            for other in (<Program>program).kept:
-                if hasattr(other, "hold") and other not in held:
-                    other.hold()
-                    held.append(other)
+        try:
+            for program in programs:
+                for port in (<Program>program).ports:
+                    if port not in held:
+                        port.users += 1
+                        held.append(port)
+                for table in (<Program>program).tables:
+                    if table not in held:
+                        table.users += 1
+                        held.append(table)
+                for other in (<Program>program).kept:
+                    if hasattr(other, "hold") and other not in held:
+                        other.hold()    # raises where it has been closed
+                        held.append(other)
+        except BaseException:
+            self._release(held)
+            raise
         return held
 
     def _release(self, held) -> None:
