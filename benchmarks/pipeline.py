@@ -10,7 +10,6 @@ import ctypes
 import functools
 import os
 import shlex
-import statistics
 import subprocess
 import tempfile
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import classbench
-from forwarding import FRAME, write_capture
+from forwarding import write_capture
 from harness import WARMUP, Benchmark, Case, Contender, Figure, Ratio, Settings, child
 from machine import BenchError, cpus
 from peer import testpmd
@@ -226,5 +225,3 @@ BENCHMARKS = [
               notes=["the main thread sleeps; a Python stage takes the GIL for each burst"]),
     Benchmark("pipeline-chain", "a chain against its parts", figures=chain_figures),
 ]  # fmt: skip
-
-__all__ = ["BENCHMARKS", "FRAME", "statistics"]

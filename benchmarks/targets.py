@@ -13,7 +13,6 @@ import time
 from typing import Any
 
 import pipeline
-import ring
 from harness import Benchmark, Figure, Settings, child, run_contender
 from machine import BenchError, cpus
 from peer import testpmd
@@ -128,5 +127,3 @@ BENCHMARKS = [
     Benchmark("targets", "targets: latency, allocation, switch, call, line rate", figures=figures,
               notes=["ring and its peer run in one process, by turns"]),
 ]  # fmt: skip
-
-__all__ = ["BENCHMARKS", "ring"]

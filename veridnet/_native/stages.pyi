@@ -6,9 +6,7 @@ from typing_extensions import disjoint_base
 from veridnet._native.memory import Mempool
 from veridnet._native.port import NativePort
 
-MAX_PORTS: int
 MAX_BURST: int
-HISTOGRAM: int
 
 _Port = TypeVar("_Port", bound=NativePort)
 
@@ -66,4 +64,3 @@ class Program:
         keep: bool,
         reason: str,
     ) -> int: ...
-    def held(self) -> int: ...

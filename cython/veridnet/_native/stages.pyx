@@ -21,10 +21,7 @@ from veridnet._native.ruletable cimport RuleTable
 
 from veridnet.errors import ConfigError, PoolError
 
-MAX_PORTS = vn.VN_MAX_PORTS
 MAX_BURST = vn.VN_MAX_BURST
-#: Bursts of 1, 2-3, 4-7, ... 512 packets.
-HISTOGRAM = vn.VN_HISTOGRAM - 1
 
 cdef int _serial = 0
 
@@ -417,11 +414,6 @@ cdef class Program:
         a.wants_keep = keep
         a.reason = drop_code(reason)
         return <uintptr_t>a
-
-    def held(self) -> int:
-        """Packets in the rings that its lanes read, of those between workers."""
-        return sum(len(r) for r in {id(r): r for r in self.kept
-                                    if isinstance(r, WorkerRing)}.values())
 
 
 cdef int fieldset(columns, uint64_t *out) except -1:

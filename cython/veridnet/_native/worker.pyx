@@ -493,13 +493,6 @@ cdef class Engine:
                     "bursts": [lane.bursts[size] for size in range(1, vn.VN_HISTOGRAM)]})
         return out
 
-    def sinks(self) -> list:
-        """A dict for each output by a ring: packets, bursts that waited for room."""
-        cdef int i
-        return [{"worker": k, "sink": i, "packets": (<Program>p).ptr.sinks[i].packets,
-                 "waits": (<Program>p).ptr.sinks[i].waits}
-                for k, p in enumerate(self.programs) for i in range((<Program>p).ptr.n_sinks)]
-
     def missed(self) -> tuple:
         """(packets, bytes) that no rule of an apply stage matched."""
         cdef vn.vn_stage *s
